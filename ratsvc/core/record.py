@@ -1,0 +1,194 @@
+"""Records as they go through the service: columns of a batch, never an object per record.
+
+A `Draft` is what one publish brings; the sequencer turns it into a `Batch`, which has offsets and a time.
+Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here, beside the columns that the
+service itself looks at (keys, event types). A batch keeps what was made of it, per format, for all its
+readers, until it cools (leaves the tail).
+
+Cost: the columns of plain records (no key, no event) are None, and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(slots=True, frozen=True)
+class ProducerRef:
+    """Who published, and which number the first record has: see `rat.v1.ProducerRef`."""
+
+    id: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Draft:
+    """The records of one publish, checked, without offsets."""
+
+    stream: str
+    records: list[bytes]
+    """Each a serialised `rat.v1.Record`."""
+    keys: list[str] | None = None
+    """One a record, "" where it has none; None when none has."""
+    events: list[str] | None = None
+    """One a record, "" where it has none; None when none has."""
+    values: list[object] | None = None
+    """The decoded values, where the check made them anyway."""
+    producer: ProducerRef | None = None
+    size: int = field(default=0)
+    """Bytes of all records."""
+
+    def __post_init__(self) -> None:
+        if not self.size:
+            self.size = sum(map(len, self.records))
+
+
+class Batch:
+    """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
+
+    __slots__ = ("_cool", "_encoded", "events", "keys", "offsets", "records", "size", "stream", "time_ns", "values")
+
+    def __init__(
+        self,
+        stream: str,
+        offsets: Sequence[int],
+        time_ns: int,
+        records: list[bytes],
+        keys: list[str] | None = None,
+        events: list[str] | None = None,
+        values: list[object] | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.stream = stream
+        self.offsets = offsets
+        """A `range` when consecutive."""
+        self.time_ns = time_ns
+        self.records = records
+        self.keys = keys
+        self.events = events
+        self.values = values
+        self.size = sum(map(len, records)) if size is None else size
+        self._encoded: dict[Hashable, bytes] = {}
+        self._cool = False
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def first(self) -> int:
+        """The offset of the first record."""
+        return self.offsets[0]
+
+    @property
+    def last(self) -> int:
+        """The offset of the last record."""
+        return self.offsets[-1]
+
+    def encoded(self, key: Hashable, encode: Callable[[Batch], bytes]) -> bytes:
+        """The batch's bytes under `key`: made by `encode` on first use, shared after, not kept once cool."""
+        data = self._encoded.get(key)
+        if data is None:
+            data = encode(self)
+            if not self._cool:
+                self._encoded[key] = data
+        return data
+
+    @property
+    def encoded_size(self) -> int:
+        """Bytes of all encodings kept."""
+        return sum(map(len, self._encoded.values()))
+
+    def cool(self) -> None:
+        """Lets go of what can be made again; from now on nothing is kept."""
+        self._cool = True
+        self._encoded.clear()
+        self.values = None
+
+    @property
+    def is_cool(self) -> bool:
+        """Whether the batch has left the tail."""
+        return self._cool
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Records `start` to `stop` (indices, half open) as a batch of its own; itself when that is all."""
+        if start <= 0 and stop >= len(self.records):
+            return self
+        cut = slice(start, stop)
+        return Batch(
+            self.stream,
+            self.offsets[cut],
+            self.time_ns,
+            self.records[cut],
+            self.keys[cut] if self.keys else None,
+            self.events[cut] if self.events else None,
+            self.values[cut] if self.values else None,
+        )
+
+    def picked(self, at: Sequence[int]) -> Batch | None:
+        """The records at the indices `at`, in order; itself when that is all, None when `at` is empty."""
+        if not at:
+            return None
+        if len(at) == len(self.records):
+            return self
+        return Batch(
+            self.stream,
+            [self.offsets[i] for i in at],
+            self.time_ns,
+            [self.records[i] for i in at],
+            [self.keys[i] for i in at] if self.keys else None,
+            [self.events[i] for i in at] if self.events else None,
+            [self.values[i] for i in at] if self.values else None,
+        )
+
+
+class GapReason(Enum):
+    """Why records are missing."""
+
+    RETENTION = "retention"
+    EPOCH = "epoch"
+    SLOW = "slow"
+    PURGED = "purged"
+    CORRUPT = "corrupt"
+
+
+@dataclass(slots=True, frozen=True)
+class Gap:
+    """Records after offset `after` up to and with offset `to` that a reader can no longer get."""
+
+    after: int
+    to: int
+    reason: GapReason
+    skipped: int | None = None
+    from_epoch: str | None = None
+    """The epoch of `after`, where it is not the log's."""
+
+
+@dataclass(slots=True, frozen=True)
+class End:
+    """Nothing more comes: `reason` is ended, deleted, limit or until."""
+
+    offset: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Heartbeat:
+    """Nothing new; the reader's position is `offset`."""
+
+    offset: int
+
+
+@dataclass(slots=True, frozen=True)
+class Reconnect:
+    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled."""
+
+    offset: int
+    retry_ms: int
+    reason: str
+
+
+Item = Batch | Gap | End | Heartbeat | Reconnect
+"""What a subscription gives."""

@@ -1,0 +1,233 @@
+"""The settings: one typed tree. Defaults < file (TOML) < environment (RATSVC_…) < flags.
+
+Every limit of the service is here, with its unit in its name. An unknown setting is an error that names the
+nearest known one. Nested settings have `__` in the environment: `RATSVC_LIMITS__VALUE_BYTES=2097152`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ratsvc.core.retention import Retention
+from ratsvc.errors import RatError, SettingsError
+from ratsvc.names import check_pattern
+
+MIB = 1024 * 1024
+ENV_PREFIX = "RATSVC_"
+
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1024)]
+Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StreamDefaults(_Part):
+    """What is kept of a stream, for the streams that a pattern covers."""
+
+    max_records: Annotated[int, Field(ge=0)] = 0
+    """How many records; 0: the next more general setting."""
+    max_bytes: Annotated[int, Field(ge=0)] = 0
+    """How many bytes of records; 0: the next more general setting."""
+    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0
+    """How old a record may be, in seconds or as `90s`, `15m`, `24h`, `7d`; 0: the next more general setting."""
+
+    def retention(self) -> Retention:
+        """These as a policy."""
+        return Retention(self.max_records, self.max_bytes, seconds(self.max_age))
+
+
+class Limits(_Part):
+    """The bounds. Over one, the answer is an error that names it."""
+
+    value_bytes: Bytes = MIB
+    """One record, serialised."""
+    request_bytes: Bytes = 4 * MIB
+    """One gRPC request, or an HTTP publish body in one piece."""
+    batch_records: Count = 10_000
+    """Records in one request."""
+    streams: Count = 100_000
+    """Streams in all."""
+    streams_per_subscription: Count = 128
+    """Names and patterns in one subscription."""
+    subscriptions: Count = 10_000
+    """Readers at once."""
+    connections: Count = 10_000
+    """HTTP connections at once."""
+    connections_per_address: Count = 2_000
+    """HTTP connections at once from one address. Behind a proxy all readers have the proxy's address."""
+    queue_bytes: Bytes = 64 * MIB
+    """Waiting for the commit: beyond it producers are paused."""
+    queue_records: Count = 100_000
+    """Waiting for the commit: beyond it producers are paused."""
+    log_bytes: Bytes = 1024 * MIB
+    """The whole log."""
+    tail_bytes: Bytes = 32 * MIB
+    """The newest records with their encodings, shared by all readers."""
+    reader_bytes: Bytes = 256 * 1024
+    """Waiting to be written to one reader: beyond it the reader reads on from the log at its own pace."""
+    producers: Count = 10_000
+    """Idempotent producers remembered."""
+    producer_idle_s: Seconds = 7 * 86400.0
+    """How long a producer is remembered after its last record."""
+    unacknowledged_requests: Count = 1_024
+    """Requests of one PublishStream that wait for their commit: beyond it the service stops reading it."""
+    unacknowledged_bytes: Bytes = 8 * MIB
+    """The same in bytes."""
+    header_bytes: Bytes = 16 * 1024
+    """An HTTP request's headers."""
+    header_count: Count = 100
+    """An HTTP request's headers."""
+    uri_bytes: Count = 8 * 1024
+    """An HTTP request's target."""
+    body_timeout_s: Seconds = 30.0
+    """The longest pause inside an HTTP body."""
+    calls_per_connection: Count = 100
+    """gRPC calls at once on one connection."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+
+    http: str = "127.0.0.1:8080"
+    """Where HTTP listens: `host:port`; port 0 lets the system choose."""
+    grpc: str = "127.0.0.1:50051"
+    """Where gRPC listens: `host:port`; port 0 lets the system choose."""
+    heartbeat_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """The longest silence on a subscription, unless its reader asks for another."""
+    stall_timeout_s: Seconds = 10.0
+    """A reader that takes nothing for so long is cut; it can resume."""
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    """Over how long readers are told to reconnect when the service stops."""
+    stop_timeout_s: Seconds = 25.0
+    """When a stop is forced."""
+    subscription_lifetime_s: Annotated[float, Field(ge=0)] = 0.0
+    """After so long (give or take 10 %) a reader is asked to reconnect; 0: never."""
+    retry_ms: Annotated[int, Field(ge=100, le=60_000)] = 2_000
+    """How long readers wait before they come back, unless told otherwise."""
+    create_on_publish: bool = True
+    """Whether the first publish makes a stream."""
+    log_format: Literal["pretty", "json"] = "pretty"
+    """How the service's own log lines look."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Which of them are written."""
+    limits: Limits = Limits()
+    retention: StreamDefaults = StreamDefaults(max_records=1_000_000, max_bytes=64 * MIB, max_age="24h")
+    """What is kept of every stream."""
+    streams: dict[str, StreamDefaults] = {}
+    """What is kept of the streams that a pattern covers: the most specific pattern wins."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        for pattern in self.streams:
+            try:
+                check_pattern(pattern, f"streams.{pattern}")
+            except RatError as error:
+                raise ValueError(error.detail) from None
+        if self.limits.value_bytes > self.limits.request_bytes:
+            raise ValueError("limits.value_bytes must not be over limits.request_bytes")
+        if self.drain_s > self.stop_timeout_s:
+            raise ValueError("drain_s must not be over stop_timeout_s")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, _File(settings_cls))
+
+
+class _File(PydanticBaseSettingsSource):
+    """The TOML file that `load` was given: the lowest source."""
+
+    path: Path | None = None
+
+    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        if _File.path is None:
+            return {}
+        try:
+            return tomllib.loads(_File.path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"cannot read the settings file {_File.path}: {reason}") from None
+
+
+def load(file: Path | None = None, flags: Mapping[str, object] | None = None) -> Settings:
+    """The settings from all sources.
+
+    Args:
+        file: a TOML file, or None.
+        flags: settings given on the command line; those that are None were not given.
+
+    Raises:
+        SettingsError: a setting is unknown (names the nearest known one), malformed, or contradicts another.
+    """
+    _refuse_unknown_environment()
+    _File.path = file
+    try:
+        return Settings(**{k: v for k, v in (flags or {}).items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explained(dict(one)) for one in error.errors())) from None
+    finally:
+        _File.path = None
+
+
+def seconds(span: float | str) -> float:
+    """Seconds of a span: a number of them, or `250ms`, `90s`, `15m`, `24h`, `7d`."""
+    if not isinstance(span, str):
+        return span
+    for unit, factor in (("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)):
+        if span.endswith(unit):
+            return float(span.removesuffix(unit)) * factor
+    raise ValueError(f"not a span: {span!r}")
+
+
+def names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """The dotted names of all settings."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, _Part):
+            found += names(kind, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def _explained(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, names(), 1, 0.4)
+        return f"unknown setting {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{where}: {error['msg']}" if where else str(error["msg"])
+
+
+def _refuse_unknown_environment() -> None:
+    known = {ENV_PREFIX + name.upper().replace(".", "__") for name in names()}
+    known |= {ENV_PREFIX + group for group in ("LIMITS", "RETENTION", "CONFIG")}
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, 1, 0.4)
+            raise SettingsError(
+                f"unknown setting {variable} in the environment" + (f"; did you mean {near[0]}?" if near else "")
+            )
