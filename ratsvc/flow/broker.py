@@ -1,0 +1,323 @@
+"""The broker: the façade that both edges use. Everything is called in the event loop's thread.
+
+It owns the queue, the sequencer, the log, the tail and the hub; it makes streams, takes publishes, and gives
+subscriptions. It waits only where its methods are `async`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic, time_ns
+from types import TracebackType
+from typing import Self
+
+from ratsvc.core.cursor import Cursor
+from ratsvc.core.dedupe import Dedupe
+from ratsvc.core.record import Batch, Draft, End, Gap, Reconnect
+from ratsvc.core.registry import Registry, StreamInfo
+from ratsvc.core.retention import Retention
+from ratsvc.core.segqueue import SegQueue
+from ratsvc.core.tail import Tail
+from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
+from ratsvc.flow.hub import Hub
+from ratsvc.flow.sequencer import Ack, Sequencer
+from ratsvc.logs.memory import MemoryLog
+from ratsvc.logs.protocol import Log
+from ratsvc.names import matches
+from ratsvc.settings import Settings
+
+__all__ = ["Ack", "Broker", "Overflow", "Page", "ReadRequest", "Subscription"]
+
+TICK_S = 0.5
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """Records read at once: `next` is the cursor to read on from."""
+
+    batches: list[Batch]
+    gaps: list[Gap]
+    next: Cursor
+    ended: bool
+
+
+class Broker:
+    """The service between its edges; used as an async context manager."""
+
+    log: Log
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        limits = settings.limits
+        self.log = MemoryLog(
+            Registry(limits.streams),
+            Dedupe(limits.producers, int(limits.producer_idle_s * 1e9)),
+            limits.log_bytes,
+        )
+        self.hub = Hub(self.log.registry)
+        self.tail = Tail(limits.tail_bytes)
+        self.subscriptions: dict[Subscription, None] = {}
+        self.drain_event = asyncio.Event()
+        self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
+        self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed)
+        self._policies = sorted(settings.streams.items(), key=_specificity)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.records_total = 0
+        self.bytes_total = 0
+        self.commits_total = 0
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._sequencer.run()), loop.create_task(self._tick())]
+        for task in self._tasks:
+            task.add_done_callback(self._stopped)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sequencer.close()
+        await asyncio.gather(self._tasks[0], return_exceptions=True)
+        self._tasks[1].cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.log.close()
+        self._failure.cancel()
+
+    @property
+    def epoch(self) -> str:
+        """The log's epoch."""
+        return self.log.epoch
+
+    @property
+    def durable(self) -> bool:
+        """Whether records outlive the process."""
+        return self.log.durable
+
+    @property
+    def draining(self) -> bool:
+        """Whether the service is about to stop."""
+        return self.drain_event.is_set()
+
+    # Publishing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether producers may go on; else `wait_for_room` before reading more."""
+        return self._sequencer.has_room
+
+    async def wait_for_room(self) -> None:
+        """Returns when producers may go on."""
+        await self._sequencer.wait_for_room()
+
+    def submit(self, draft: Draft) -> asyncio.Future[Ack]:
+        """Queues a publish, and never waits.
+
+        Returns:
+            A future of its acknowledgement. It raises StreamNotFound, StreamEnded, OutOfSequence, ProducerFenced
+            or Busy when the publish is refused: then nothing of it is stored.
+
+        Raises:
+            Unavailable: the service has stopped.
+        """
+        if not self._tasks or self._tasks[0].done():
+            raise Unavailable("the service is not taking records", retry_after_s=1)
+        return self._sequencer.publish(draft)
+
+    # Streams
+
+    def info(self, name: str) -> StreamInfo:
+        """The stream. Raises StreamNotFound."""
+        return self.log.registry.get(name)
+
+    def list(self, pattern: str = ">", after: str = "", limit: int = 100) -> list[StreamInfo]:
+        """Up to `limit` streams that `pattern` covers, by name, after the name `after`."""
+        return self.log.registry.page(pattern, after, limit)
+
+    async def create(self, name: str, retention: Retention | None = None) -> StreamInfo:
+        """Makes a stream; one that exists with the same retention is returned.
+
+        Raises:
+            StreamExists: it exists with another retention.
+            Busy: there are too many streams.
+        """
+        asked = retention or Retention()
+
+        async def run() -> StreamInfo:
+            info = self.log.registry.find(name)
+            if info is None:
+                return await self._make(name, asked)
+            if retention is not None and info.asked != asked:
+                raise StreamExists(f"stream {name!r} exists with another retention", field="retention")
+            return info
+
+        return await self._operate(run)
+
+    async def update(self, name: str, retention: Retention) -> StreamInfo:
+        """Changes a stream's retention; 0 means the default. Raises StreamNotFound."""
+
+        async def run() -> StreamInfo:
+            info = self.info(name)
+            await self.log.update(info, retention, retention.over(self._policy(name)))
+            return info
+
+        return await self._operate(run)
+
+    async def end(self, name: str) -> StreamInfo:
+        """Ends a stream: it takes no more records and its readers are told. Raises StreamNotFound."""
+        return await self._change(name, self.log.end)
+
+    async def purge(self, name: str) -> StreamInfo:
+        """Removes a stream's records. Raises StreamNotFound."""
+        return await self._change(name, self.log.purge)
+
+    async def delete(self, name: str) -> None:
+        """Removes a stream. Raises StreamNotFound."""
+
+        async def run() -> StreamInfo:
+            info = self.info(name)
+            await self.log.delete(info)
+            self.hub.removed(info)
+            return info
+
+        await self._operate(run)
+
+    # Reading
+
+    async def subscribe(self, request: ReadRequest) -> Subscription:
+        """Opens a subscription: `with await broker.subscribe(request) as subscription`.
+
+        Raises:
+            StreamNotFound: `must_exist`, and a stream does not.
+            Busy: there are too many subscriptions.
+            Unavailable: the service is draining.
+        """
+        if self.draining:
+            raise Unavailable("the service is draining", retry_after_s=1)
+        if len(self.subscriptions) >= self.settings.limits.subscriptions:
+            raise Busy(f"there are {len(self.subscriptions)} subscriptions: no more are taken", retry_after_s=5)
+        subscription = Subscription(self, request)
+        self.subscriptions[subscription] = None
+        try:
+            return await subscription.open()
+        except BaseException:
+            subscription.close()
+            raise
+
+    async def fetch(self, request: ReadRequest, wait_s: float = 0.0) -> Page:
+        """Reads one page: what is there, at most `request.limit` records, after waiting at most `wait_s` seconds
+        for a first one.
+
+        Raises:
+            StreamNotFound: `must_exist`, and a stream does not.
+        """
+        batches: list[Batch] = []
+        gaps: list[Gap] = []
+        with await self.subscribe(request) as subscription:
+            deadline = monotonic() + wait_s
+            while True:
+                items = await subscription.poll()
+                batches += [item for item in items or () if isinstance(item, Batch)]
+                gaps += [item for item in items or () if isinstance(item, Gap)]
+                ended = any(isinstance(item, End) and item.reason == "ended" for item in items or ())
+                over = items is None or any(isinstance(item, End | Reconnect) for item in items)
+                if over or (not items and (batches or gaps or monotonic() >= deadline)):
+                    break
+                if not items:
+                    await subscription.wait(deadline - monotonic())
+            return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
+
+    # Running
+
+    async def failed(self) -> None:
+        """Waits until the writer breaks; raises what broke it. Until then it never returns."""
+        await asyncio.shield(self._failure)
+
+    async def drain(self, spread_s: float) -> None:
+        """Tells producers to go and readers to reconnect, spread over `spread_s` seconds; returns when all did."""
+        self.drain_event.set()
+        loop = asyncio.get_running_loop()
+        retry_ms = self.settings.retry_ms
+        for subscription in list(self.subscriptions):
+            wait = random.uniform(0, spread_s)
+            loop.call_later(wait, subscription.leave, random.randint(retry_ms // 2, retry_ms * 3 // 2), "drain")
+        while self.subscriptions:
+            await asyncio.sleep(0.02)
+
+    def stats(self) -> dict[str, float]:
+        """The figures now, by metric name."""
+        return {
+            "streams": len(self.log.registry),
+            "log_bytes": self.log.bytes,
+            "tail_bytes": self.tail.bytes,
+            "queue_records": self._queue.pending_items,
+            "queue_bytes": self._queue.pending_bytes,
+            "subscriptions": len(self.subscriptions),
+            "producers": len(self.log.dedupe.producers),
+            "records_total": self.records_total,
+            "bytes_total": self.bytes_total,
+            "commits_total": self.commits_total,
+        }
+
+    async def _operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> StreamInfo:
+        if not self._tasks or self._tasks[0].done():
+            raise Unavailable("the service is not taking requests", retry_after_s=1)
+        return await self._sequencer.operate(run)
+
+    async def _change(self, name: str, change: Callable[[StreamInfo], Awaitable[None]]) -> StreamInfo:
+        async def run() -> StreamInfo:
+            info = self.info(name)
+            await change(info)
+            self.hub.changed(info)
+            return info
+
+        return await self._operate(run)
+
+    async def _stream_for(self, name: str) -> StreamInfo:
+        info = self.log.registry.find(name)
+        if info is None:
+            if not self.settings.create_on_publish:
+                raise StreamNotFound(f"there is no stream {name!r}", field="stream")
+            info = await self._make(name, Retention())
+        return info
+
+    async def _make(self, name: str, asked: Retention) -> StreamInfo:
+        info = StreamInfo(name, asked.over(self._policy(name)), time_ns(), asked)
+        await self.log.create(info)
+        self.hub.added(info)
+        return info
+
+    def _policy(self, name: str) -> Retention:
+        """The defaults for a stream: the most specific pattern's, then the general ones."""
+        policy = Retention()
+        for pattern, defaults in self._policies:
+            if matches(pattern, name):
+                policy = policy.over(defaults.retention())
+        return policy.over(self.settings.retention.retention())
+
+    def _committed(self, batches: list[Batch]) -> None:
+        self.commits_total += 1
+        for batch in batches:
+            self.tail.add(batch)
+            self.records_total += len(batch)
+            self.bytes_total += batch.size
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.hub.tick(monotonic(), self.log.last_offset)
+            await self.log.expire(time_ns())
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self._failure.done():
+            self._failure.set_exception(error)
+
+
+def _specificity(policy: tuple[str, object]) -> tuple[int, int, str]:
+    """Sorts patterns from the most specific to the least: fewer wildcards, then more tokens."""
+    tokens = policy[0].split(".")
+    return tokens.count("*") + 100 * tokens.count(">"), -len(tokens), policy[0]

@@ -1,0 +1,336 @@
+"""A subscription: one reader's place, from the log through the tail to live.
+
+It is pulled (`next`), or, once it has caught up, put into a lane of the hub, which writes to it as commits come
+(`live`). A reader that cannot keep up falls out of its lane and reads on from the log at its own pace; what it can
+no longer get is said as a gap. It holds no records of its own: its memory is a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
+from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.registry import StreamInfo
+from ratsvc.errors import StreamNotFound
+from ratsvc.flow.hub import Encoder, Lane, Member
+from ratsvc.names import is_pattern
+
+if TYPE_CHECKING:
+    from ratsvc.flow.broker import Broker
+
+MAX_SNAPSHOT_KEYS = 10_000
+
+
+class Overflow(Enum):
+    """What happens when the reader is too slow."""
+
+    CATCH_UP = "catch-up"
+    LATEST = "latest"
+    DISCONNECT = "disconnect"
+
+
+@dataclass(slots=True, frozen=True)
+class ReadRequest:
+    """What a reader wants, checked."""
+
+    streams: tuple[str, ...]
+    start: Start = Latest()
+    until: Cursor | Literal["now"] | None = None
+    limit: int | None = None
+    keys: frozenset[str] | None = None
+    events: frozenset[str] | None = None
+    overflow: Overflow = Overflow.CATCH_UP
+    heartbeat_s: float | None = None
+    must_exist: bool = False
+    snapshot: bool = False
+
+
+class Wire(Member, Protocol):
+    """A live reader's connection."""
+
+    def framing(self) -> Callable[[bytes], bytes]:
+        """How bytes are framed on it."""
+
+
+class Subscription:
+    """Made by `Broker.subscribe`; used as a context manager. Read by one task."""
+
+    def __init__(self, broker: Broker, request: ReadRequest) -> None:
+        self._broker = broker
+        self._request = request
+        self._selection = broker.hub.select(request.streams, request.keys, request.events)
+        self._heartbeat_s = request.heartbeat_s or broker.settings.heartbeat_s
+        self._left = request.limit
+        self._until: int | None = None
+        self._queued: list[Item] = []
+        self._finished = False
+        self._current = False
+        self._told = 0
+        self._leave: Reconnect | None = None
+        self._deadline: float | None = None
+        self.position = 0
+        """Everything up to this offset was given, or is not wanted."""
+        self.start_offset = 0
+        self.start_gap: Gap | None = None
+        self.at_end = False
+
+    async def open(self) -> Self:
+        """Finds the place to start at."""
+        request, log = self._request, self._broker.log
+        if request.must_exist:
+            for name in request.streams:
+                if not is_pattern(name) and name not in self._selection.streams:
+                    raise StreamNotFound(f"there is no stream {name!r}", field="stream")
+        if request.until is not None:
+            self._until = log.last_offset if request.until == "now" else request.until.offset
+        self.position, self.start_gap = await self._start(request.start)
+        self._told = self.start_gap.to if self.start_gap else self.position
+        self.start_offset = self.position
+        if self.start_gap:
+            self._queued.append(self.start_gap)
+        self.at_end = self._all_ended() and all(i.last_offset <= self.position for i in self._streams())
+        if request.snapshot:
+            await self._queue_newest(0, log.last_offset)
+        lifetime = self._broker.settings.subscription_lifetime_s
+        self._deadline = monotonic() + lifetime * random.uniform(0.9, 1.1) if lifetime else None
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the place back; idempotent."""
+        if self._broker.subscriptions.pop(self, self) is None:
+            self._broker.hub.release(self._selection)
+
+    def leave(self, retry_ms: int, reason: str) -> None:
+        """Asks the reader to come back later: the subscription ends with a Reconnect."""
+        if self._leave is None:
+            self._leave = Reconnect(0, retry_ms, reason)
+            self._selection.look_again()
+
+    async def next(self) -> list[Item]:
+        """What comes next: waits for it, heartbeats included. Empty when it is over."""
+        while True:
+            items = await self.poll()
+            if items or items is None:
+                return items or []
+            if not await self.wait(self._heartbeat_s):
+                return [self._beat()]
+
+    async def poll(self) -> list[Item] | None:
+        """What is there now: empty when the reader has caught up, None when it is over."""
+        if self._finished:
+            return None
+        if self._queued:
+            items, self._queued = self._queued, []
+            return items
+        if self._leave is not None or (self._deadline is not None and monotonic() >= self._deadline):
+            leave = self._leave or Reconnect(0, self._broker.settings.retry_ms, "lifetime")
+            return self._finish(Reconnect(self.position, leave.retry_ms, leave.reason))
+        streams = self._streams()
+        gap = self._broker.log.registry.gap(self._request.streams, streams, max(self.position, self._told))
+        if gap is not None and (self._until is None or gap.after < self._until):
+            self._told = gap.to
+            return [gap]
+        items = await self._read(streams)
+        if self._left == 0:
+            return [*items, *self._finish(End(self.position, "limit"))]
+        if items:
+            return items
+        if self._until is not None and self.position >= self._until:
+            return self._finish(End(self.position, "until"))
+        if self._all_ended() and all(info.last_offset <= self.position for info in self._streams()):
+            return self._finish(End(self.position, "ended"))
+        self._current = True
+        return []
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for news, at most `seconds`; False when there were none in that time."""
+        future = asyncio.get_running_loop().create_future()
+        self._selection.waiting.add(future)
+        if self._deadline is not None:
+            seconds = min(seconds, max(0.0, self._deadline - monotonic()))
+        try:
+            await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            return self._deadline is not None and monotonic() >= self._deadline
+        finally:
+            self._selection.waiting.discard(future)
+        return True
+
+    async def live(self, encoder: Encoder, wire: Wire) -> None:
+        """Puts the reader, which has caught up, into its lane; returns when it has to `poll` again.
+
+        While it is there `wire.push` gets the bytes. A reader with a limit or an end never goes live.
+        """
+        if self._leave is not None or any(i.last_offset > self.position for i in self._selection.streams.values()):
+            return
+        if self._left is not None or self._until is not None:
+            if not await self.wait(self._heartbeat_s):
+                self._queued.append(self._beat())
+            return
+        framing = wire.framing()
+        identity = (encoder.key, self._heartbeat_s, framing)
+        lane = self._selection.lanes.get(identity)
+        if lane is None:
+            lane = self._selection.lanes[identity] = Lane(self._selection, encoder, self._heartbeat_s, framing)
+        member = _Live(self, wire)
+        lane.members[member] = None
+        try:
+            await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
+        except TimeoutError:
+            pass
+        finally:
+            lane.members.pop(member, None)
+
+    def _streams(self) -> list[StreamInfo]:
+        return list(self._selection.streams.values())
+
+    def _all_ended(self) -> bool:
+        streams = self._selection.streams
+        return (
+            not self._selection.wild
+            and all(name in streams for name in self._request.streams)
+            and all(info.ended for info in streams.values())
+        )
+
+    def _finish(self, last: End | Reconnect) -> list[Item]:
+        self._finished = True
+        return [last]
+
+    def _beat(self) -> Heartbeat:
+        self.position = max(self.position, self._broker.log.last_offset)
+        return Heartbeat(self.position)
+
+    async def _start(self, start: Start) -> tuple[int, Gap | None]:
+        log, streams = self._broker.log, self._streams()
+        match start:
+            case Latest():
+                return log.last_offset, None
+            case Earliest():
+                return self._oldest(streams), None
+            case LastN(count):
+                return await log.after_last(streams, count), None
+            case SinceTime(time_ns):
+                after = await log.after_time(streams, time_ns)
+                lost = max((i.evicted_through for i in streams if i.evicted_time_ns >= time_ns), default=0)
+                return after, Gap(0, lost, GapReason.RETENTION) if lost else None
+            case Cursor(epoch, offset):
+                if epoch == log.epoch and offset <= log.last_offset:
+                    return offset, None
+                oldest = self._oldest(streams)
+                return oldest, Gap(offset, oldest, GapReason.EPOCH, from_epoch=epoch)
+
+    def _oldest(self, streams: Sequence[StreamInfo]) -> int:
+        """The offset before everything that is kept."""
+        kept = [info.first_offset - 1 for info in streams if info.records]
+        return max(min(kept, default=self._broker.log.last_offset), 0)
+
+    async def _read(self, streams: list[StreamInfo]) -> list[Item]:
+        """The next records, filtered; moves the position."""
+        limit = self._broker.settings.limits.reader_bytes
+        items: list[Item] = []
+        while not items:
+            end = self._broker.log.last_offset
+            if not any(info.last_offset > self.position for info in streams):
+                return items
+            batches = await self._broker.log.read(streams, self.position, limit)
+            if not batches:
+                self.position = max(self.position, end)
+                return items
+            if self._current and self._request.overflow is not Overflow.CATCH_UP:
+                if sum(batch.size for batch in batches) >= limit:
+                    return await self._too_slow(end)
+            for batch in batches:
+                kept = self._take(batch)
+                self.position = max(self.position, batch.last)
+                if kept is not None:
+                    items.append(kept)
+                if self._left == 0 or (self._until is not None and self.position >= self._until):
+                    break
+            else:
+                continue
+            break
+        return items
+
+    def _take(self, batch: Batch) -> Batch | None:
+        """What of a batch this reader gets."""
+        if self._until is not None and batch.last > self._until:
+            batch = batch.part(0, bisect_right(batch.offsets, self._until))
+            if not len(batch):
+                return None
+        kept = self._selection.filtered(batch)
+        if kept is not None and self._left is not None:
+            kept = kept.part(0, self._left)
+            self._left -= len(kept)
+        return kept
+
+    async def _too_slow(self, end: int) -> list[Item]:
+        if self._request.overflow is Overflow.DISCONNECT:
+            return self._finish(Reconnect(self.position, self._broker.settings.retry_ms, "slow"))
+        after = self.position
+        seen = await self._queue_newest(after, end)
+        kept = sum(len(item) for item in self._queued if isinstance(item, Batch))
+        gap = Gap(after, end, GapReason.SLOW, skipped=seen - kept)
+        self.position, self._told = end, max(self._told, end)
+        items, self._queued = [gap, *self._queued], []
+        return items
+
+    async def _queue_newest(self, after: int, end: int) -> int:
+        """Queues the newest record of each key in (after, end], and the newest without one; returns how many
+        records there were."""
+        newest: dict[tuple[str, str], tuple[Batch, int]] = {}
+        seen = 0
+        while after < end:
+            batches = await self._broker.log.read(self._streams(), after, self._broker.settings.limits.reader_bytes)
+            for batch in batches:
+                after = batch.last
+                kept = self._selection.filtered(batch.part(0, bisect_right(batch.offsets, end)))
+                if kept is None:
+                    continue
+                seen += len(kept)
+                for at, key in enumerate(kept.keys or [""] * len(kept)):
+                    newest.pop((kept.stream, key), None)
+                    newest[kept.stream, key] = (kept, at)
+                while len(newest) > MAX_SNAPSHOT_KEYS:
+                    del newest[next(iter(newest))]
+            if not batches:
+                break
+        self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
+        return seen
+
+
+class _Live:
+    """A subscription in a lane."""
+
+    __slots__ = ("left", "subscription", "wire")
+
+    def __init__(self, subscription: Subscription, wire: Wire) -> None:
+        self.subscription = subscription
+        self.wire = wire
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def push(self, data: bytes, offset: int) -> bool:
+        if not self.wire.push(data, offset):
+            return False
+        self.subscription.position = offset
+        return True
+
+    def leave(self) -> None:
+        if not self.left.done():
+            self.left.set_result(None)

@@ -1,0 +1,207 @@
+"""The sequencer: the only writer. It empties the queue, gives offsets, commits once for all that waited, hands the
+batches to the tail and the readers, then acknowledges.
+
+A submission is a publish (`Draft`) or an operation on a stream; both keep their order. A refused one changes
+nothing and does not hold up the others.
+Cost beside the engine's own: about 8 µs a publish, nothing per record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import time_ns
+
+import structlog
+
+from ratsvc.core.record import Batch, Draft
+from ratsvc.core.registry import StreamInfo
+from ratsvc.core.segqueue import SegQueue
+from ratsvc.errors import RatError, StreamEnded, Unavailable
+from ratsvc.flow.hub import Hub
+from ratsvc.logs.protocol import Log
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, frozen=True)
+class Ack:
+    """What became of a publish: offsets of its first and last record, how many were stored, how many dropped."""
+
+    first: int
+    last: int
+    stored: int
+    duplicates: int
+
+
+@dataclass(slots=True)
+class _Publish:
+    draft: Draft
+    done: asyncio.Future[Ack]
+
+
+@dataclass(slots=True)
+class _Operation:
+    run: Callable[[], Awaitable[StreamInfo]]
+    done: asyncio.Future[StreamInfo]
+
+
+class Sequencer:
+    """Owns the way from the queue to the readers.
+
+    Args:
+        stream_for: the stream to publish to, made when the settings let it; raises StreamNotFound or Busy.
+        committed: called with the batches of each commit, after delivery.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        hub: Hub,
+        queue: SegQueue[_Publish | _Operation],
+        stream_for: Callable[[str], Awaitable[StreamInfo]],
+        committed: Callable[[list[Batch]], None],
+    ) -> None:
+        self._log = log
+        self._hub = hub
+        self._queue = queue
+        self._stream_for = stream_for
+        self._committed = committed
+        self._loop = asyncio.get_running_loop()
+        self._wake: asyncio.Future[None] | None = None
+        self._room: list[asyncio.Future[None]] = []
+        self._closing = False
+
+    def publish(self, draft: Draft) -> asyncio.Future[Ack]:
+        """Queues a publish. Never waits."""
+        done: asyncio.Future[Ack] = self._loop.create_future()
+        self._queue.push(_Publish(draft, done), draft.size, len(draft.records))
+        self._rouse()
+        return done
+
+    def operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> asyncio.Future[StreamInfo]:
+        """Queues an operation. Never waits."""
+        done: asyncio.Future[StreamInfo] = self._loop.create_future()
+        self._queue.push(_Operation(run, done))
+        self._rouse()
+        return done
+
+    @property
+    def has_room(self) -> bool:
+        """Whether producers may go on."""
+        return not self._queue.is_full
+
+    async def wait_for_room(self) -> None:
+        """Returns when producers may go on."""
+        while self._queue.is_full:
+            room = self._loop.create_future()
+            self._room.append(room)
+            await room
+
+    async def run(self) -> None:
+        """Works until `close`, and until the queue is empty then."""
+        while True:
+            waiting = self._queue.drain()
+            if waiting:
+                await self._commit_all(waiting)
+                continue
+            if self._closing:
+                return
+            self._wake = self._loop.create_future()
+            await self._wake
+            self._wake = None
+
+    def close(self) -> None:
+        """Makes `run` return once everything queued is done."""
+        self._closing = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _commit_all(self, waiting: list[_Publish | _Operation]) -> None:
+        """One commit for each run of publishes between two operations."""
+        publishes: list[_Publish] = []
+        for submission in waiting:
+            if isinstance(submission, _Publish):
+                publishes.append(submission)
+                continue
+            await self._commit(publishes)
+            publishes = []
+            await self._operate(submission)
+        await self._commit(publishes)
+        if self._room and not self._queue.is_full:
+            room, self._room = self._room, []
+            for future in room:
+                if not future.done():
+                    future.set_result(None)
+
+    async def _operate(self, operation: _Operation) -> None:
+        try:
+            result = await operation.run()
+        except Exception as error:  # told to the one who asked: the writer itself must go on
+            if not operation.done.done():
+                operation.done.set_exception(error)
+        else:
+            if not operation.done.done():
+                operation.done.set_result(result)
+
+    async def _commit(self, publishes: list[_Publish]) -> None:
+        if not publishes:
+            return
+        batches: list[Batch] = []
+        acks: list[tuple[_Publish, Ack]] = []
+        offset = self._log.last_offset
+        now = max(time_ns(), self._log.last_time_ns)
+        for publish in publishes:
+            try:
+                ack, batch = await self._place(publish.draft, offset + 1, now)
+            except RatError as error:
+                if not publish.done.done():
+                    publish.done.set_exception(error)
+                continue
+            acks.append((publish, ack))
+            if batch is not None:
+                batches.append(batch)
+                offset = batch.last
+        try:
+            if batches:
+                await self._log.append(batches)
+        except Exception:
+            _log.exception("commit_failed", records=sum(map(len, batches)))
+            for publish, _ in acks:
+                if not publish.done.done():
+                    publish.done.set_exception(Unavailable("the log could not store the records"))
+            raise
+        if batches:
+            self._hub.publish(batches)
+            self._committed(batches)
+        for publish, ack in acks:
+            if not publish.done.done():
+                publish.done.set_result(ack)
+
+    async def _place(self, draft: Draft, offset: int, now: int) -> tuple[Ack, Batch | None]:
+        """Where a publish goes: its acknowledgement, and the batch of its new records if there are any."""
+        info = await self._stream_for(draft.stream)
+        count, ref = len(draft.records), draft.producer
+        dropped, first = self._log.dedupe.duplicates(ref, count, now) if ref else (0, 0)
+        if dropped == count:
+            return Ack(first, first + count - 1 if first else 0, 0, count), None
+        if info.ended:
+            raise StreamEnded(f"stream {draft.stream!r} was ended and takes no more records", field="stream")
+        last = offset + count - dropped - 1
+        batch = Batch(
+            draft.stream,
+            range(offset, last + 1),
+            now,
+            draft.records[dropped:] if dropped else draft.records,
+            draft.keys[dropped:] if draft.keys and dropped else draft.keys,
+            draft.events[dropped:] if draft.events and dropped else draft.events,
+            draft.values[dropped:] if draft.values and dropped else draft.values,
+            None if dropped else draft.size,
+        )
+        if ref is not None:
+            self._log.dedupe.stored(ref, ref.sequence + dropped, count - dropped, offset, now)
+        return Ack(first if dropped else offset, last, count - dropped, dropped), batch

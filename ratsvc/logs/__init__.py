@@ -1,0 +1,1 @@
+"""The engines that keep records, behind one protocol."""

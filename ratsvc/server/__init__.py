@@ -1,0 +1,1 @@
+"""Puts the service together: gRPC and HTTP in one event loop; start, drain, stop."""

@@ -1,0 +1,208 @@
+"""The one place that knows hypercorn: HTTP/1.1 connections on sockets of our own.
+
+What hypercorn's `serve()` does otherwise, and why not here: it cancels open streams at shutdown with a traceback
+each, always accepts HTTP/2 in cleartext, keeps connections without limit, and hides the transport. Here each
+connection runs hypercorn's `TCPServer` with an HTTP/1.1 protocol that refuses upgrades and malformed heads, and the
+transport is handed to the app in the scope's `extensions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections import Counter
+from typing import Any
+
+import h11
+import structlog
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from ratsvc.errors import SettingsError
+from ratsvc.http_api.delivery import ClientTransport
+from ratsvc.settings import Limits
+
+_log = structlog.get_logger()
+
+SEND_BUFFER_BYTES = 64 * 1024
+USER_TIMEOUT_MS = 30_000
+BACKLOG = 1_024
+HEAD_TIMEOUT_S = 5
+_MALFORMED_HEAD = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n"
+    b'connection: close\r\ncontent-length: 73\r\n\r\n{"type":"/problems/busy","title":"Too many connections","status":503}    '
+)
+
+
+class HttpServer:
+    """Accepts connections and runs `app` on them."""
+
+    def __init__(self, app: ASGIFramework, address: str, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._socket = listening_socket(address)
+        self.port: int = self._socket.getsockname()[1]
+        self._connections: set[asyncio.Task[None]] = set()
+        self._addresses: Counter[str] = Counter()
+        self._context = WorkerContext(None)
+        self._config = Config()
+        self._config.h11_max_incomplete_size = limits.header_bytes + limits.uri_bytes
+        self._config.keep_alive_timeout = HEAD_TIMEOUT_S
+        self._config.include_server_header = False
+        self._config.accesslog = None
+        self._config.errorlog = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begins to accept."""
+        self._server = await asyncio.start_server(self._connected, sock=self._socket, backlog=BACKLOG)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stops accepting, lets requests that are under way end for `grace_s`, then closes what is left."""
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        await self._context.terminated.set()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=grace_s)
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=1)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        full = len(self._connections) >= self._limits.connections
+        if full or self._addresses[address] >= self._limits.connections_per_address:
+            writer.write(_BUSY)
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self._addresses[address] += 1
+        try:
+            await _Connection(self._app, self._config, self._context, reader, writer, self._limits)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        except Exception:  # one connection's failure is its own
+            _log.exception("connection_failed")
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+
+def listening_socket(address: str) -> socket.socket:
+    """A listening socket at `host:port`; its settings are inherited by what it accepts.
+
+    Raises:
+        SettingsError: the address is malformed, or cannot be had.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"http must be host:port, got {address!r}")
+    host = host.strip("[]")
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    try:
+        sock.bind((host or "0.0.0.0", int(port)))
+    except OSError as error:
+        sock.close()
+        raise SettingsError(f"cannot listen for HTTP at {address}: {error.strerror or error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+class _Connection(TCPServer):
+    """hypercorn's connection, with our protocol."""
+
+    def __init__(
+        self,
+        app: ASGIFramework,
+        config: Config,
+        context: WorkerContext,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+    ) -> None:
+        super().__init__(
+            ASGIWrapper(_WithTransport(app, writer)), asyncio.get_running_loop(), config, context, {}, reader, writer
+        )
+        self._max_head = limits.header_bytes + limits.uri_bytes
+
+    async def run(self) -> None:
+        """As in hypercorn, for cleartext HTTP/1.1 alone."""
+        sock = self.writer.get_extra_info("socket")
+        try:
+            async with TaskGroup(self.loop) as task_group:
+                self._task_group = task_group
+                self.protocol = _Http11(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,
+                    parse_socket_addr(sock.family, sock.getpeername()),
+                    parse_socket_addr(sock.family, sock.getsockname()),
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1 alone, and strictly: no upgrade to HTTP/2, no folded headers, no bare line breaks in a head."""
+
+    _head = b""
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData) and self.connection.their_state is h11.IDLE:
+            self._head += event.data
+            head, found, _ = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
+            if _MALFORMED_HEAD.search(head):
+                await self._send_error_response(400)
+                await self.send(Closed())
+                return
+            self._head = b"" if found or len(head) > self.config.h11_max_incomplete_size else self._head
+        await super().handle(event)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Upgrades are ignored: the gate answers what asks for another version."""
+
+
+class _WithTransport:
+    """Hands the connection's transport to the app."""
+
+    def __init__(self, app: ASGIFramework, writer: asyncio.StreamWriter) -> None:
+        self._app = app
+        self._writer = writer
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        chunked = scope.get("http_version") == "1.1"
+        scope["extensions"]["ratsvc.transport"] = ClientTransport(self._writer, chunked)
+        await self._app(scope, receive, send)
