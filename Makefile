@@ -1,0 +1,45 @@
+# make demo | test | lint | protos | bench: each sets up what it needs, in .venv and node_modules of this folder.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint protos bench setup clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U pip
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## Make .venv and install everything
+
+demo: $(STAMP) ## Run the service with sample producers and a page that shows them
+	$(BIN)/ratsvc demo $(ARGS)
+
+test: $(STAMP) ## Set up everything and run all checks and tests
+	@tests/setup-system.sh
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, types, import arrows and protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@tests/lint-protos.sh
+
+protos: $(STAMP) ## Generate gen/ from protos/
+	$(BIN)/python tests/generate.py gen
+
+bench: $(STAMP) ## Measure: throughput by format, latency, fan-out, files, idle readers
+	$(BIN)/ratsvc bench $(ARGS)
+
+clean: ## Remove what was set up
+	rm -rf $(VENV) tests/e2e/node_modules build dist

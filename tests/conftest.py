@@ -1,0 +1,62 @@
+"""What all tests share: a real service in this process, on ports that the system chooses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+
+import hypothesis
+import pytest
+import pytest_asyncio
+
+from ratsvc.flow.broker import Broker
+from ratsvc.server.app import Server
+from ratsvc.settings import Settings, load
+
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("ci")
+
+for _variable in [name for name in os.environ if name.startswith("RATSVC_")]:
+    del os.environ[_variable]
+
+
+class Running:
+    """A running service and where it listens."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.broker: Broker = server.broker
+        self.http_port = server.http_port
+        self.grpc_port = server.grpc_port
+        self.http_url = f"http://127.0.0.1:{server.http_port}"
+        self.grpc_addr = f"127.0.0.1:{server.grpc_port}"
+
+
+def test_settings(**changes: object) -> Settings:
+    """Settings for a service under test: ports chosen by the system, and `changes`."""
+    return load(flags={"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_s": 0.2, **changes})
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def running(**changes: object) -> AsyncIterator[Running]:
+    """A running service with `changes` to its settings."""
+    async with Server(test_settings(**changes)) as server:
+        yield Running(server)
+
+
+@pytest.fixture
+def run_server() -> Callable[..., AbstractAsyncContextManager[Running]]:
+    """Starts services with settings of the test's own: `async with run_server(heartbeat_s=1) as server`."""
+    return running
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Running]:
+    """A running service with default settings."""
+    async with running() as service:
+        yield service

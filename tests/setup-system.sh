@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Python packages, where it may: Debian's chromium, and npm packages.
+# Where it may not, the tests that need them say so when they skip.
+set -u
+cd "$(dirname "$0")/.."
+if ! command -v chromium >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing chromium"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+      >/dev/null 2>&1 || echo "note: chromium could not be installed: browser tests will be skipped"
+  else
+    echo "note: no chromium, and no right to install it: browser tests will be skipped"
+  fi
+fi
+if ! command -v npm >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing nodejs and npm"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; } \
+    >/dev/null 2>&1 || echo "note: nodejs could not be installed: Node.js tests will be skipped"
+fi
+if command -v npm >/dev/null; then
+  if [ ! -f tests/e2e/node_modules/.package-lock.json ] ||
+     [ tests/e2e/package-lock.json -nt tests/e2e/node_modules/.package-lock.json ]; then
+    (cd tests/e2e && npm ci --silent --no-audit --no-fund --ignore-scripts=false) ||
+      echo "note: npm packages could not be installed: Node.js tests and buf lint will be skipped"
+  fi
+else
+  echo "note: no npm: Node.js tests and buf lint will be skipped"
+fi
+exit 0
