@@ -1,0 +1,145 @@
+"""One request and its response at the ASGI level: the body as it comes, the reply, and what to close after.
+
+The body is pulled, so a client that sends faster than we take is held back by hypercorn's short queue and then
+by TCP. A reply to a request whose body was not read to its end closes the connection, and the rest is discarded
+meanwhile: hypercorn waits for room in that queue before it can close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+from ratsvc.errors import RequestTimeout, TooLarge
+from ratsvc.http_api.head import Head
+from ratsvc.http_api.problem import Reply
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Where in a scope's `extensions` the checked head is.
+HEAD = "ratsvc.head"
+#: Where in them the exit stack is, for what must be closed when the response is over.
+EXIT_STACK = "ratsvc.exit_stack"
+_DEFAULTS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"vary", b"Accept"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class ClientGone(Exception):
+    """The client left before it had sent its whole request."""
+
+
+class Exchange:
+    """A request and its response."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, body_timeout_s: float) -> None:
+        self.scope = scope
+        self.head: Head | None = None
+        """Set once the head has passed."""
+        self.status: int | None = None
+        """Of the response, once it has begun."""
+        self.complete = False
+        """Whether the response was sent to its end."""
+        self.exit_stack = ExitStack()
+        self._receive = receive
+        self._send = send
+        self._body_timeout_s = body_timeout_s
+        self._body_read = False
+        scope.setdefault("extensions", {})[EXIT_STACK] = self.exit_stack
+
+    def accept(self, head: Head) -> Head:
+        """Notes the head, which has passed, for all that follows."""
+        self.head = head
+        self.scope["extensions"][HEAD] = head
+        return head
+
+    @property
+    def must_close(self) -> bool:
+        """Whether the connection cannot serve another request."""
+        return self.head is None or (self.head.has_body and not self._body_read)
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body's pieces, none empty.
+
+        Raises:
+            RequestTimeout: nothing came for too long.
+            ClientGone: the client left before the end.
+        """
+        while not self._body_read:
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    message = await self._receive()
+            except TimeoutError:
+                raise RequestTimeout(
+                    f"the body must not pause for more than {self._body_timeout_s:g} seconds", field="body"
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self._body_read = not message.get("more_body", False)
+            if piece := message.get("body", b""):
+                yield piece
+
+    async def small_body(self, max_bytes: int) -> bytes:
+        """The whole body. Raises TooLarge over `max_bytes`, and what `body` raises."""
+        collected = bytearray()
+        if self.head is not None and (self.head.content_length or 0) > max_bytes:
+            raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
+        async for piece in self.body():
+            collected += piece
+            if len(collected) > max_bytes:
+                raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
+        return bytes(collected)
+
+    async def send(self, message: Message) -> None:
+        """Passes a response's message on, with the headers that every response has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [(name.lower(), value) for name, value in message.get("headers", [])]
+            present = {name for name, _ in headers}
+            headers += [default for default in _DEFAULTS if default[0] not in present]
+            if self.must_close:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
+        await self._send(message)
+
+    async def reply(self, reply: Reply) -> None:
+        """Sends a complete response, without its body to a HEAD."""
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.fields.items()]
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        body = b"" if self.scope["method"] == "HEAD" else reply.body
+        last = {"type": "http.response.body", "body": body, "more_body": False}
+        if not self.must_close:
+            await self.send(last)
+            return
+        discarding = asyncio.create_task(self._discard())
+        try:
+            await self.send(last)
+        finally:
+            discarding.cancel()
+
+    async def run(self, app: App, body: bytes | None = None) -> None:
+        """Lets an ASGI app answer; `body`, if any, is the request's, read before."""
+
+        async def receive() -> Message:
+            nonlocal body
+            if body is None:
+                return await self._receive()
+            whole, body = body, None
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        await app(self.scope, receive, self.send)
+
+    async def _discard(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass

@@ -1,0 +1,151 @@
+"""The gate: the ASGI callable in front of Quart.
+
+Every request passes here first. Its head is checked (`head`), its route looked up, and a body refused where the
+route takes none; publishing is served here and not by Quart, which would gather the body without holding the
+client back; the rest goes to Quart. Here also every failure ends: a `RatError` becomes a problem, anything else a
+500 that says nothing and one line in the log, and a response that fails in its middle is broken off, so that its
+reader sees that it is incomplete. One log line a request, without its query.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from quart import Quart
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.exceptions import NotFound as NoRoute
+from werkzeug.routing import RequestRedirect
+
+from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
+from ratsvc.http_api import head, problem
+from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
+from ratsvc.http_api.problem import Reply
+from ratsvc.settings import Limits
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+#: Endpoints whose bodies are read here and handed to Quart whole.
+SMALL_BODIES = frozenset({"put_stream"})
+SMALL_BODY_BYTES = 16 * 1024
+#: The endpoint that is served here.
+PUBLISH = "publish"
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_SHOWN_PATH_BYTES = 256
+
+log = structlog.get_logger("ratsvc.http")
+
+
+class Gate:
+    """An ASGI application.
+
+    Args:
+        app: the Quart app: its routes are the routes.
+        publish: serves the endpoint `publish`: takes a stream's name and the exchange.
+        limits: the service's.
+    """
+
+    def __init__(self, app: Quart, publish: Callable[[str, Exchange], Awaitable[Reply]], limits: Limits) -> None:
+        self._app = app
+        self._publish = publish
+        self._limits = limits
+        self._routes = app.url_map.bind("localhost")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)  # type: ignore[arg-type]
+        elif scope["type"] == "websocket":
+            await _refuse_websocket(send)
+        else:
+            await self._answer(Exchange(scope, receive, send, self._limits.body_timeout_s))
+
+    async def _answer(self, exchange: Exchange) -> None:
+        started = time.perf_counter()
+        try:
+            with exchange.exit_stack:
+                await self._serve(exchange)
+        except (ClientGone, ConnectionError):  # nobody is left to be answered, or the body was broken off on purpose
+            pass
+        except RatError as error:
+            await self._failed(exchange, error)
+        except Exception as error:
+            log_failure(error)
+            await self._failed(exchange, problem.Internal())
+        finally:
+            _log_access(exchange, time.perf_counter() - started)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        checked = exchange.accept(head.check(exchange.scope, self._limits))
+        endpoint, arguments = self._route(checked)
+        exchange.scope["path"] = checked.path
+        if endpoint != PUBLISH and endpoint not in SMALL_BODIES:
+            if checked.has_body:
+                raise TooLarge("this route takes no body", field="body")
+            if endpoint == "":
+                await exchange.reply(Reply(204, headers={"Allow": ", ".join(self._allowed(checked.path))}))
+            else:
+                await exchange.run(self._app)  # type: ignore[arg-type]
+            return
+        if checked.one(b"content-encoding") not in (None, "identity"):
+            raise UnsupportedMediaType("the body must come without Content-Encoding", field="content-encoding")
+        if endpoint == PUBLISH:
+            await exchange.reply(await self._publish(arguments["name"], exchange))
+        else:
+            await exchange.run(self._app, await exchange.small_body(SMALL_BODY_BYTES))  # type: ignore[arg-type]
+
+    def _route(self, checked: head.Head) -> tuple[str, dict[str, Any]]:
+        """The endpoint and its arguments; "" for OPTIONS, which is answered here."""
+        if checked.method not in METHODS:
+            allowed = self._allowed(checked.path) or ["GET", "HEAD", "OPTIONS"]
+            raise problem.MethodNotAllowed("this service does not take this method", allowed)
+        if checked.method == "OPTIONS":
+            if not self._allowed(checked.path):
+                raise problem.NotFound("there is nothing at this path")
+            return "", {}
+        try:
+            endpoint, arguments = self._routes.match(checked.path, checked.method)
+        except WrongMethod:
+            allowed = self._allowed(checked.path)
+            raise problem.MethodNotAllowed(f"this path takes {', '.join(allowed)}", allowed) from None
+        except (NoRoute, RequestRedirect):
+            raise problem.NotFound("there is nothing at this path") from None
+        return endpoint, dict(arguments)
+
+    def _allowed(self, path: str) -> list[str]:
+        return sorted(METHODS) if path == "*" else sorted(self._routes.allowed_methods(path))
+
+    async def _failed(self, exchange: Exchange, error: RatError) -> None:
+        """Says the error, or breaks the response off where it has begun: it returns without an end."""
+        if exchange.status is None:
+            await exchange.reply(problem.refusal(error))
+
+
+async def _refuse_websocket(send: Send) -> None:
+    reply = problem.refusal(problem.UpgradeRefused("this service does not speak WebSocket"))
+    headers = [(name.lower().encode(), value.encode()) for name, value in reply.fields.items()]
+    start: Message = {"type": "websocket.http.response.start", "status": reply.status, "headers": headers}
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
+
+
+def log_failure(error: Exception) -> None:
+    """One line: what went wrong and where, without a stack."""
+    at, frame = error.__traceback__, "?"
+    while at is not None:
+        frame = f"{at.tb_frame.f_code.co_name}:{at.tb_lineno}"
+        at = at.tb_next
+    log.error("request failed", error=type(error).__name__, reason=ascii(str(error))[:256], where=frame)
+
+
+def _log_access(exchange: Exchange, seconds: float) -> None:
+    scope = exchange.scope
+    path = scope["raw_path"][:_SHOWN_PATH_BYTES].decode("ascii", "backslashreplace")
+    (log.debug if path in _QUIET else log.info)(
+        "request",
+        method=ascii(scope["method"])[1:-1][:16],
+        path=path if path.isprintable() else ascii(path),
+        status=exchange.status or 499,
+        complete=exchange.complete,
+        ms=round(seconds * 1000, 1),
+    )

@@ -1,0 +1,102 @@
+"""`/openapi.json`: what quart-schema makes of the views, and what it cannot see: the publish route, which Quart does
+not serve, the media types of streams, and the problems that every route may answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from quart_schema.openapi import QUART_SCHEMA_HIDDEN_ATTRIBUTE, OpenAPIProvider
+from werkzeug.routing import Rule
+
+from ratsvc.http_api import problem
+from ratsvc.http_api.publish import MEDIA_TYPES, Published, PublishParameters
+
+STREAM = "/v1/streams/{name}"
+READS = (STREAM, "/v1/subscribe")
+FORMATS = {
+    "text/event-stream": "Server-Sent Events",
+    "application/x-ndjson": "A JSON document a line",
+    "application/json-seq": "RFC 7464",
+    "text/plain": "A line a record",
+    "application/octet-stream": "Each record's bytes, nothing between",
+    "application/vnd.rat.v1.frames+protobuf": "Varint-delimited rat.v1.Frame",
+    "application/json": "A page: {records, next}",
+}
+_READ_HEADERS = {
+    "Rat-Cursor": "Where the response starts",
+    "Rat-Gap": "What is missing at its start, if anything: from, to, reason",
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "/problems/<slug>: one for each class of error"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What was wrong, and what was expected"},
+        "field": {"type": "string", "description": "The parameter, header or part of the body that was wrong"},
+    },
+}
+
+
+class Provider(OpenAPIProvider):
+    """The OpenAPI document of the service."""
+
+    def generate_rules(self) -> Iterable[Rule]:
+        """The rules that Quart serves."""
+        views = self._app.view_functions
+        served = (rule for rule in self._app.url_map.iter_rules() if rule.endpoint in views)
+        return (rule for rule in served if not getattr(views[rule.endpoint], QUART_SCHEMA_HIDDEN_ATTRIBUTE, False))
+
+    def schema(self) -> dict[str, Any]:
+        """The whole document."""
+        document = super().schema()
+        paths, components = document["paths"], document["components"]
+        components["schemas"]["Problem"] = _PROBLEM
+        paths[STREAM]["post"] = self._publish(paths[STREAM]["put"]["parameters"][:1], components["schemas"])
+        for path in READS:
+            read = paths[path]["get"]
+            read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
+            read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
+        for operation in (operation for path in paths.values() for operation in path.values()):
+            operation["responses"].setdefault(200, {"description": "Done"})
+            operation["responses"]["default"] = {
+                "description": "Refused",
+                "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            }
+        return document
+
+    def _publish(self, path_parameters: list[dict[str, Any]], schemas: dict[str, Any]) -> dict[str, Any]:
+        parameters, found = self.build_querystring_parameters(PublishParameters)
+        response, more = self.build_response_object(Published, None)
+        schemas |= found | more
+        return {
+            "operationId": "post_publish",
+            "summary": "Publishes records to a stream.",
+            "description": (
+                "JSON: one record, or with split=1 one for each item of the list. JSON lines and text: one a line."
+                " Bytes: one for each 64 KiB. A body of unknown or great length is stored as it comes."
+            ),
+            "parameters": [
+                *path_parameters,
+                *parameters,
+                _header("Idempotency-Key", "Visible ASCII: a retry with the same key stores nothing twice"),
+            ],
+            "requestBody": {"required": True, "content": {media_type: {} for media_type in MEDIA_TYPES}},
+            "responses": {200: response},
+        }
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": description}
+
+
+def _streams() -> dict[str, Any]:
+    return {
+        "description": "The records, as they come",
+        "headers": {name: {"schema": {"type": "string"}, "description": text} for name, text in _READ_HEADERS.items()},
+        "content": {
+            media_type: {"schema": {"type": "string", "description": text}} for media_type, text in FORMATS.items()
+        },
+    }

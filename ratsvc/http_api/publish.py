@@ -1,0 +1,240 @@
+"""Publishing: `POST /v1/streams/{name}`, served in front of Quart so that a full queue holds the client back.
+
+A body whose Content-Length is at most `limits.request_bytes`, and every `application/json` body, is taken whole:
+all of it is checked before any of it is stored. A longer one, or one that comes in chunks without a length, is
+committed as it comes, in bounded batches; when it goes wrong half way, what was stored stays, and the problem says
+how much (`stored`, `cursor`). A body that stops half way stores nothing more.
+
+With `Idempotency-Key`, or `producer` and `sequence`, a retry stores nothing twice and is acknowledged with the first
+offsets; a retry of a body that broke off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ratsvc.core.record import Draft, ProducerRef
+from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
+from ratsvc.flow.broker import Ack, Broker
+from ratsvc.http_api.exchange import ClientGone, Exchange
+from ratsvc.http_api.head import Head
+from ratsvc.http_api.problem import Reply, json_reply, refusal
+from ratsvc.http_api.query import Query
+from ratsvc.http_api.splitting import Splitter, splitter
+from ratsvc.names import check_event, check_key, check_name, check_producer_id
+from ratsvc.quickmem import ValueLimits, wire
+from ratsvc.settings import Limits
+
+MEDIA_TYPES = (
+    "application/json",
+    "application/x-ndjson",
+    "application/jsonl",
+    "text/plain",
+    "application/octet-stream",
+)
+MAX_PENDING = 32
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)', re.I)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+class PublishParameters(msgspec.Struct):
+    """The query of a publish, as `/openapi.json` shows it."""
+
+    key: Annotated[str, Meta(description="The records' key")] = ""
+    event: Annotated[str, Meta(description="The records' event type")] = ""
+    split: Annotated[bool, Meta(description="For application/json: each item of the list is a record")] = False
+    producer: Annotated[str, Meta(description="The producer's id, for publishing without duplicates")] = ""
+    producer_epoch: Annotated[int, Meta(description="The producer's incarnation", ge=0)] = 0
+    sequence: Annotated[int, Meta(description="The sequence number of the first record", ge=1)] = 1
+
+
+class Published(msgspec.Struct):
+    """What became of a publish: the offsets of its first and last record, and how many were stored or dropped."""
+
+    stream: str
+    first: int
+    last: int
+    cursor: str
+    stored: int
+    duplicates: int
+    epoch: str
+
+
+@dataclass(slots=True)
+class _Order:
+    """A publish request, checked."""
+
+    stream: str
+    splitter: Splitter
+    producer: ProducerRef | None
+    whole: bool
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was acknowledged so far, and what was submitted and is not yet."""
+
+    pending: deque[asyncio.Future[Ack]] = field(default_factory=deque)
+    first: int | None = None
+    last: int = 0
+    stored: int = 0
+    duplicates: int = 0
+
+    async def settle(self, most: int) -> None:
+        """Waits until at most `most` are pending. Raises what refused one."""
+        while len(self.pending) > most:
+            ack = await self.pending.popleft()
+            self.first = ack.first if self.first is None else self.first
+            self.last = ack.last
+            self.stored += ack.stored
+            self.duplicates += ack.duplicates
+
+    async def settle_all(self) -> None:
+        """Waits for all that is pending, whatever becomes of it."""
+        while self.pending:
+            try:
+                await self.settle(0)
+            except RatError:
+                continue
+
+
+class Publish:
+    """Serves the route."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._limits = broker.settings.limits
+        self._checks = ValueLimits(max_bytes=self._limits.value_bytes)
+
+    async def __call__(self, name: str, exchange: Exchange) -> Reply:
+        """Takes the body of a publish to the stream `name`.
+
+        Raises:
+            RatError: it was refused, and nothing of it was stored.
+        """
+        assert exchange.head is not None
+        order = _order(name, exchange.head, exchange.scope["query_string"], self._limits)
+        tally = _Tally()
+        try:
+            await (self._take_whole if order.whole else self._take_stream)(order, exchange, tally)
+            await tally.settle(0)
+        except (RatError, ClientGone) as error:
+            await tally.settle_all()
+            if isinstance(error, ClientGone) or not tally.stored:
+                raise
+            return refusal(error, stored=tally.stored, cursor=self._cursor(tally.last))
+        if tally.first is None:
+            raise InvalidArgument("the body has no record", field="body")
+        return json_reply(
+            Published(
+                order.stream,
+                tally.first,
+                tally.last,
+                self._cursor(tally.last),
+                tally.stored,
+                tally.duplicates,
+                self._broker.epoch,
+            )
+        )
+
+    async def _take_whole(self, order: _Order, exchange: Exchange, tally: _Tally) -> None:
+        body = await exchange.small_body(self._limits.request_bytes)
+        drafts = self._drafts(order, order.splitter.feed(body)) + self._drafts(order, order.splitter.finish())
+        await self._broker.wait_for_room()
+        tally.pending.extend(map(self._broker.submit, drafts))
+
+    async def _take_stream(self, order: _Order, exchange: Exchange, tally: _Tally) -> None:
+        async for piece in exchange.body():
+            await self._submit(self._drafts(order, order.splitter.feed(piece)), tally)
+        await self._submit(self._drafts(order, order.splitter.finish()), tally)
+
+    async def _submit(self, drafts: list[Draft], tally: _Tally) -> None:
+        for draft in drafts:
+            await self._broker.wait_for_room()
+            tally.pending.append(self._broker.submit(draft))
+            await tally.settle(MAX_PENDING)
+
+    def _drafts(self, order: _Order, records: list[bytes]) -> list[Draft]:
+        """The records, checked, in drafts of at most `limits.batch_records`."""
+        most = self._limits.batch_records
+        return [self._draft(order, records[at : at + most], at) for at in range(0, len(records), most)]
+
+    def _draft(self, order: _Order, records: list[bytes], at: int) -> Draft:
+        try:
+            columns = wire.parse_records(records, self._checks)
+        except RatError as error:
+            raise self._located(order, records, at, error) from None
+        draft = Draft(order.stream, records, columns.keys, columns.events, columns.values, order.producer)
+        if order.producer is not None:
+            ref = order.producer
+            order.producer = ProducerRef(ref.id, ref.epoch, ref.sequence + len(records))
+        return draft
+
+    def _located(self, order: _Order, records: list[bytes], at: int, error: RatError) -> RatError:
+        """The error of the first record that is refused, with its line."""
+        for index, record in enumerate(records):
+            try:
+                wire.parse_records([record], self._checks)
+            except RatError as one:
+                line = order.splitter.line_of(at + index)
+                detail = one.detail if line is None else f"line {line}: {one.detail}"
+                return type(one)(detail, field="body")
+        return error
+
+    def _cursor(self, offset: int) -> str:
+        return f"{self._broker.epoch}-{offset}"
+
+
+def _order(name: str, head: Head, query_string: bytes, limits: Limits) -> _Order:
+    query = Query(query_string, PublishParameters.__struct_fields__)
+    media_type = _media_type(head)
+    stream = check_name(name)
+    split = query.flag("split")
+    if split and media_type != "application/json":
+        raise InvalidArgument("split is for application/json alone", field="split")
+    made = splitter(
+        media_type,
+        key=check_key(query.one("key") or ""),
+        event=check_event(query.one("event") or ""),
+        max_bytes=limits.value_bytes,
+        split=split,
+    )
+    if not head.has_body:
+        raise InvalidArgument("a publish needs a body", field="body")
+    whole = made.whole or (head.content_length is not None and head.content_length <= limits.request_bytes)
+    return _Order(stream, made, _producer(query, head, stream), whole)
+
+
+def _media_type(head: Head) -> str:
+    value = head.one(b"content-type") or ""
+    media_type = value.partition(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        raise UnsupportedMediaType(f"Content-Type must be one of {', '.join(MEDIA_TYPES)}", field="content-type")
+    if any(charset.lower() not in _CHARSETS for charset in _CHARSET.findall(value)):
+        raise UnsupportedMediaType("the charset must be utf-8", field="content-type")
+    return media_type
+
+
+def _producer(query: Query, head: Head, stream: str) -> ProducerRef | None:
+    producer, sequence = query.one("producer"), query.integer("sequence", 1, 2**63 - 1)
+    epoch = query.integer("producer_epoch", 0, 2**64 - 1)
+    if (producer is None) != (sequence is None) or (producer is None and epoch is not None):
+        raise InvalidArgument("producer and sequence must come together", field="producer")
+    key = head.one(b"idempotency-key")
+    if key is None:
+        return ProducerRef(check_producer_id(producer), epoch or 0, sequence or 1) if producer is not None else None
+    if producer is not None:
+        raise InvalidArgument("Idempotency-Key and producer must not come together", field="idempotency-key")
+    if not _IDEMPOTENCY_KEY.match(key):
+        raise InvalidArgument("Idempotency-Key must be 1 to 255 visible ASCII characters", field="idempotency-key")
+    digest = hashlib.sha256(f"{stream}\0{key}".encode()).hexdigest()[:40]
+    return ProducerRef(f"idem-{digest}", 0, 1)

@@ -1,0 +1,169 @@
+"""Publish bodies into records: sans-IO. A splitter is fed the body's pieces and gives serialised records.
+
+- `Lines` (JSON lines, text): a record a line; blank lines of JSON lines are skipped, those of text are records.
+- `Chunks` (bytes): a record each `CHUNK_BYTES`, wherever the pieces were cut, so that a retry gives the same records.
+- `Document` (JSON): the whole body is one value; with `split`, each item of its top-level list is one.
+
+What a splitter gives is not checked yet; `first_line` says where it came from, for the error.
+Cost: one split and one small header per record; JSON stays as it is, and is parsed once, by the check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ratsvc.errors import InvalidValue, TooLarge
+from ratsvc.quickmem import from_json, wire
+
+CHUNK_BYTES = 64 * 1024
+#: What a record's envelope (key, event, lengths) may add to its value.
+ENVELOPE_BYTES = 512
+
+
+class Splitter(Protocol):
+    """Turns a body's pieces into serialised records."""
+
+    whole: bool
+    """Whether the body has meaning only as a whole."""
+    first_line: int | None
+    """The line (from 1) of the first record that was given last, where records are lines."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The records that `data` completes."""
+
+    def finish(self) -> list[bytes]:
+        """The records that the body's end completes."""
+
+    def line_of(self, at: int) -> int | None:
+        """The line of the record at index `at` of those given last, where records are lines."""
+
+
+class Lines:
+    """A record a line: LF or CRLF; the last may go without."""
+
+    whole = False
+
+    def __init__(self, record: Callable[[bytes], bytes], max_bytes: int, *, skip_blank: bool) -> None:
+        self._record = record
+        self._max = max_bytes
+        self._skip_blank = skip_blank
+        self._rest = b""
+        self._done = 0
+        self.first_line: int | None = 1
+        self._lines: list[int] | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The records of the lines that `data` completes."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > self._max:
+            raise TooLarge(f"line {self._done + len(lines) + 1} must be at most {self._max} bytes", field="body")
+        return self._records(lines)
+
+    def finish(self) -> list[bytes]:
+        """The record of the last line, when it has no line break."""
+        last, self._rest = self._rest, b""
+        return self._records([last]) if last else []
+
+    def line_of(self, at: int) -> int | None:
+        """The line of a record."""
+        return self._lines[at] if self._lines is not None else (self.first_line or 1) + at
+
+    def _records(self, lines: list[bytes]) -> list[bytes]:
+        self.first_line = self._done + 1
+        self._done += len(lines)
+        self._lines = None
+        lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+        if self._skip_blank and not all(map(bytes.strip, lines)):
+            numbered = [(at, line) for at, line in enumerate(lines, self.first_line) if line.strip()]
+            self._lines = [at for at, _ in numbered]
+            lines = [line for _, line in numbered]
+        made: list[bytes] = []
+        for line in lines:
+            try:
+                made.append(self._record(line))
+            except InvalidValue as error:
+                raise InvalidValue(f"line {self.line_of(len(made))}: {error.detail}", field="body") from None
+        return made
+
+
+class Chunks:
+    """A record each `CHUNK_BYTES`, and one for what is left."""
+
+    whole = False
+    first_line: int | None = None
+
+    def __init__(self, record: Callable[[bytes], bytes], max_bytes: int) -> None:
+        self._record = record
+        self._size = min(CHUNK_BYTES, max_bytes - ENVELOPE_BYTES)
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The full chunks that there are now."""
+        self._rest += data
+        end = len(self._rest) - len(self._rest) % self._size
+        made = [self._record(bytes(self._rest[at : at + self._size])) for at in range(0, end, self._size)]
+        del self._rest[:end]
+        return made
+
+    def finish(self) -> list[bytes]:
+        """What is left."""
+        return [self._record(bytes(self._rest))] if self._rest else []
+
+    def line_of(self, at: int) -> int | None:
+        """Chunks have no lines."""
+        return None
+
+
+class Document:
+    """The body is one JSON document."""
+
+    whole = True
+    first_line: int | None = None
+
+    def __init__(self, record: Callable[[bytes], bytes], item: Callable[[object], bytes], *, split: bool) -> None:
+        self._record = record
+        self._item = item
+        self._split = split
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Nothing yet."""
+        self._body += data
+        return []
+
+    def finish(self) -> list[bytes]:
+        """The record, or the records of the list's items."""
+        if not self._split:
+            return [self._record(bytes(self._body))]
+        items = from_json(bytes(self._body))
+        if not isinstance(items, list):
+            raise InvalidValue("with split=1 the body must be a JSON list", field="body")
+        return [self._item(item) for item in items]
+
+    def line_of(self, at: int) -> int | None:
+        """A document is not made of lines."""
+        return None
+
+
+def splitter(media_type: str, *, key: str, event: str, max_bytes: int, split: bool) -> Splitter:
+    """The splitter for one of the media types that are taken."""
+    if media_type == "application/json":
+        return Document(
+            lambda data: wire.record_from_json(data, key=key, event=event),
+            lambda item: wire.record(item, key=key, event=event),
+            split=split,
+        )
+    if media_type == "application/octet-stream":
+        return Chunks(lambda data: wire.record(data, key=key, event=event), max_bytes)
+    if media_type == "text/plain":
+        return Lines(lambda line: wire.record(_text(line), key=key, event=event), max_bytes, skip_blank=False)
+    return Lines(lambda line: wire.record_from_json(line, key=key, event=event), max_bytes, skip_blank=True)
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"not UTF-8 at byte {error.start}", field="body") from None

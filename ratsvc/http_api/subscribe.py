@@ -1,0 +1,131 @@
+"""Reading: `GET /v1/streams/{name-or-pattern}` and `GET /v1/subscribe?stream=…`, in every format.
+
+A view checks the request, opens the subscription and gives Quart a body (`delivery`) that follows it; the gate's
+exit stack closes the subscription whatever becomes of the response. A browser's EventSource never comes back from
+any status but 200, so one that cannot be served now gets a 200 that asks it to come back later.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from quart import Quart, Response, request
+from quart_schema import document_querystring
+
+from ratsvc.core.record import Gap, Reconnect
+from ratsvc.errors import Busy, Unavailable
+from ratsvc.flow.broker import Broker, Subscription
+from ratsvc.formats import Format, make_format, page
+from ratsvc.http_api import delivery
+from ratsvc.http_api.exchange import EXIT_STACK, HEAD
+from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
+
+TRANSPORT = "ratsvc.transport"
+
+
+class Subscribe:
+    """The reading routes."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def add_to(self, app: Quart) -> None:
+        """Adds the routes."""
+        app.add_url_rule("/v1/streams/<name>", "read_stream", self.read_stream, methods=["GET"])
+        app.add_url_rule("/v1/subscribe", "subscribe", self.subscribe, methods=["GET"])
+
+    @document_querystring(ReadParameters)
+    async def read_stream(self, name: str) -> Response:
+        """Reads a stream, or all streams that a pattern covers.
+
+        The format is chosen by `Accept` or `format=`. A stream that does not exist yet is waited for.
+        """
+        return await self._read(name)
+
+    @document_querystring(SubscribeParameters)
+    async def subscribe(self) -> Response:
+        """Reads several streams and patterns at once, in the one order that all records have."""
+        return await self._read(None)
+
+    async def _read(self, name: str | None) -> Response:
+        head = request.scope["extensions"][HEAD]
+        if is_navigation(head, request.query_string):
+            return Response(b"", 303, {"Location": _page_of(name)})
+        settings = self._broker.settings
+        reading = parse(name, head, request.query_string, settings, self._broker.epoch)
+        if reading.format == "page":
+            return await self._page(reading)
+        retry_ms = _jittered(settings.retry_ms)
+        encoder = make_format(
+            reading.format,
+            epoch=self._broker.epoch,
+            view=reading.view,
+            int64_as_string=reading.int64_as_string,
+            retry_ms=retry_ms,
+        )
+        if request.method == "HEAD":
+            return Response(b"", 200, _headers(encoder))
+        try:
+            subscription = await self._broker.subscribe(reading.request)
+        except (Busy, Unavailable) as error:
+            if reading.format != "sse":
+                raise
+            return _come_back(reading, encoder, "overload" if isinstance(error, Busy) else "drain", retry_ms)
+        return self._stream(subscription, encoder, reading)
+
+    async def _page(self, reading: Reading) -> Response:
+        if request.method == "HEAD":
+            return Response(b"", 200, {"Content-Type": "application/json"})
+        found = await self._broker.fetch(reading.request, reading.wait_s)
+        body = page.encode(found.batches, found.gaps, found.next, found.ended, reading.view, reading.int64_as_string)
+        return Response(body, 200, {"Content-Type": "application/json", "Rat-Cursor": str(found.next)})
+
+    def _stream(self, subscription: Subscription, encoder: Format, reading: Reading) -> Response:
+        extensions: dict[str, Any] = request.scope["extensions"]
+        extensions[EXIT_STACK].enter_context(subscription)
+        headers = _headers(encoder) | {"Rat-Cursor": f"{self._broker.epoch}-{subscription.start_offset}"}
+        if subscription.start_gap is not None:
+            headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
+        elif subscription.at_end and not reading.request.snapshot:
+            return Response(b"", 204, {"Rat-Cursor": headers["Rat-Cursor"]})
+        body = delivery.body(subscription, encoder, transport=extensions.get(TRANSPORT), settings=self._broker.settings)
+        response = Response(body, 200, headers)
+        response.timeout = None
+        return response
+
+
+def _headers(encoder: Format) -> dict[str, str]:
+    return {
+        "Content-Type": encoder.media_type,
+        "Cache-Control": "no-store, no-transform",
+        "X-Accel-Buffering": "no",
+    }
+
+
+def _gap_header(gap: Gap, epoch: str) -> str:
+    return f'from="{gap.from_epoch or epoch}-{gap.after}", to="{epoch}-{gap.to}", reason={gap.reason.value}'
+
+
+def _come_back(reading: Reading, encoder: Format, reason: str, retry_ms: int) -> Response:
+    """The 200 that asks an EventSource to come back: its place stays where it was, also in another epoch."""
+    if reading.cursor is not None:
+        encoder = make_format("sse", epoch=reading.cursor.epoch, retry_ms=retry_ms)
+        offset = reading.cursor.offset
+        body = encoder.start(offset) + encoder.reconnect(Reconnect(offset, retry_ms, reason))
+    else:
+        data = msgspec.json.encode({"retry_ms": retry_ms, "reason": reason})
+        body = b"retry: %d\nevent: reconnect\ndata: %s\n\n" % (retry_ms, data)
+    return Response(body, 200, _headers(encoder))
+
+
+def _jittered(retry_ms: int) -> int:
+    return random.randint(retry_ms // 2, retry_ms * 3 // 2)
+
+
+def _page_of(name: str | None) -> str:
+    if name is not None:
+        return f"/ui/?stream={quote(name, safe='')}"
+    return "/ui/?" + urlencode([("stream", one) for one in request.args.getlist("stream")])
