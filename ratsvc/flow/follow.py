@@ -152,7 +152,8 @@ class Subscription:
             return [*items, *self._finish(End(self.position, "limit"))]
         if items:
             return items
-        if self._until is not None and self.position >= self._until:
+        if self._until is not None and self._until <= self._broker.log.last_offset:
+            self.position = max(self.position, self._until)
             return self._finish(End(self.position, "until"))
         if self._all_ended() and all(info.last_offset <= self.position for info in self._streams()):
             return self._finish(End(self.position, "ended"))
@@ -258,14 +259,14 @@ class Subscription:
                     return await self._too_slow(end)
             for batch in batches:
                 kept = self._take(batch)
-                self.position = max(self.position, batch.last)
+                self.position = batch.last if self._until is None else min(batch.last, self._until)
                 if kept is not None:
                     items.append(kept)
-                if self._left == 0 or (self._until is not None and self.position >= self._until):
-                    break
-            else:
-                continue
-            break
+                if kept is not None and self._left == 0:
+                    self.position = kept.last
+                    return items
+                if self._until is not None and self.position >= self._until:
+                    return items
         return items
 
     def _take(self, batch: Batch) -> Batch | None:

@@ -88,9 +88,7 @@ class Selection:
         "_events", "_keys", "batches", "identity", "lanes", "patterns", "streams", "users", "waiting", "wild",
     )  # fmt: skip
 
-    def __init__(
-        self, patterns: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None
-    ) -> None:
+    def __init__(self, patterns: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None) -> None:
         self.identity = (patterns, keys, events)
         self.patterns = patterns
         self.wild = any(map(is_pattern, patterns))

@@ -84,7 +84,8 @@ def test_every_form_of_a_start_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["-0", "--1", "5", "newest", "2026-13-01T00:00:00Z", "2026-01-01", "-1x", "e-", "-", "' OR 1=1", "a" * 10_000]
+    "text",
+    ["-0", "--1", "5", "newest", "2026-13-01T00:00:00Z", "2026-01-01", "-1x", "e-", "-", "' OR 1=1", "a" * 10_000],
 )
 def test_a_malformed_start_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
