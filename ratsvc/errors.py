@@ -30,7 +30,7 @@ class InvalidArgument(RatError):
     slug, title, grpc_code, http_status = "invalid-argument", "Invalid argument", 3, 400
 
 
-class InvalidValue(InvalidArgument):
+class InvalidValue(InvalidArgument, ValueError):
     """A value that breaks the value model: not decodable, too deep, out of range."""
 
     slug, title = "invalid-value", "Invalid value"

@@ -1,0 +1,28 @@
+"""The value model in its encodings: Python values, MessagePack (packed), JSON, `rat.v1.DataValue` trees, records.
+
+Any value of the model goes through any encoding and comes back itself, type included (JSON as far as JSON can
+say it). Decoders take hostile input: they raise `InvalidValue` and nothing else. `wire` is the hot path of
+the service; the functions here are for single values.
+"""
+
+from ratsvc.quickmem.jsontext import from_json, json_lines, to_json
+from ratsvc.quickmem.limits import ValueLimits
+from ratsvc.quickmem.packed import pack, unpack
+from ratsvc.quickmem.tree import from_data_value, to_data_value, to_tree
+from ratsvc.quickmem.wire import Columns, parse_records, record, values
+
+__all__ = [
+    "Columns",
+    "ValueLimits",
+    "from_data_value",
+    "from_json",
+    "json_lines",
+    "pack",
+    "parse_records",
+    "record",
+    "to_data_value",
+    "to_json",
+    "to_tree",
+    "unpack",
+    "values",
+]

@@ -1,0 +1,181 @@
+"""The bytes of serialised `rat.v1.Record` messages around their documents.
+
+A record that begins with a packed value in canonical form begins with a *head*, `0a <len> 5a <len>`, which
+follows from the document's length, and, where nothing comes after the document, from the record's. Tables of
+heads make finding and cutting documents a comparison and a slice. What comes after the document is the
+record's *tail* (key, event, headers): it repeats from record to record, so what was read of it is remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+from rat.v1.record_pb2 import Record
+
+from ratsvc.errors import InvalidArgument, InvalidValue
+from ratsvc.names import check_event, check_key
+
+MAX_HEADERS = 32
+MAX_HEADER_NAME_BYTES = 128
+MAX_HEADER_VALUE_BYTES = 4096
+#: Heads are remembered for records and documents under this size.
+TABLE = 20_000
+_TAIL_BYTES = 512
+_BREAKS = re.compile(r"[\r\n\0]")
+_VALUE, _PACKED, _JSON = b"\x0a", b"\x5a", b"\x62"
+
+
+class _Heads(dict[int, bytes]):
+    """Heads by the size of the document."""
+
+    def __missing__(self, size: int) -> bytes:
+        self[size] = head = make_head(size)
+        return head
+
+
+class _RecordHeads(dict[int, bytes]):
+    """Heads by the size of a record that ends with its document; where there is none, bytes that nothing has."""
+
+    def __missing__(self, size: int) -> bytes:
+        self[size] = head = _make_record_head(size)
+        return head
+
+
+def make_head(size: int, tag: bytes = _PACKED) -> bytes:
+    """The head of a record with a document of `size` bytes."""
+    kind = tag + _varint(size)
+    return _VALUE + _varint(len(kind) + size) + kind
+
+
+def make_json_head(size: int) -> bytes:
+    """The head of a record with a JSON document of `size` bytes."""
+    return make_head(size, _JSON)
+
+
+def _make_record_head(size: int) -> bytes:
+    for width in range(4, min(size, 12) + 1):
+        head = make_head(size - width)
+        if len(head) == width:
+            return head
+    return bytes(size + 1)  # Longer than the record: it cannot begin so.
+
+
+#: Head by size of the document, under `TABLE`.
+heads = _Heads()
+#: Head by size of the record, under `TABLE`.
+record_heads = _RecordHeads()
+_head_of = record_heads.__getitem__
+
+
+def plain_documents(records: list[bytes], sizes: list[int]) -> list[bytes] | None:
+    """The documents of records under `TABLE` bytes; None unless all are a head and a document: 0.12 µs a record."""
+    found = list(map(_head_of, sizes))
+    documents = list(map(bytes.removeprefix, records, found))
+    # A head that a record does not begin with was not removed, and the sums tell.
+    return documents if sum(map(len, documents)) + sum(map(len, found)) == sum(sizes) else None
+
+
+def find_document(record: bytes) -> tuple[int, int]:
+    """Start and end of the packed document that a record begins with; (0, 0) when it begins otherwise."""
+    size = len(record)
+    if size < 5:
+        return 0, 0
+    low = record[1]
+    if low < 0x80:
+        end = low + 2
+    elif record[2] < 0x80:
+        end = (low & 0x7F | record[2] << 7) + 3
+    else:
+        end = (low & 0x7F | (record[2] & 0x7F) << 7 | record[3] << 14) + 4
+    # This may have read a longer number wrongly: then it does not begin with the head that `end` asks for.
+    head = record_heads[end] if end < TABLE else _make_record_head(end)
+    return (len(head), end) if end <= size and record.startswith(head) else (0, 0)
+
+
+def labels(tail: bytes) -> tuple[str, str] | None:
+    """Key and event of a record's tail, checked, as are its headers; None when a value is in it.
+
+    Raises:
+        InvalidValue: it is malformed.
+        InvalidArgument: key, event or headers break their rules.
+    """
+    return _remembered_labels(tail) if len(tail) <= _TAIL_BYTES else read_labels(tail)
+
+
+def read_labels(tail: bytes) -> tuple[str, str] | None:
+    """`labels`, read anew."""
+    message = parse(tail)
+    return None if message.HasField("value") else check_labels(message)
+
+
+_remembered_labels = lru_cache(maxsize=8192)(read_labels)
+
+
+def check_labels(message: Record) -> tuple[str, str]:
+    """Key and event of a record, checked, as are its headers. Raises InvalidArgument."""
+    if message.headers:
+        check_headers(message.headers)
+    return check_key(message.key), check_event(message.event)
+
+
+def parse(record: bytes) -> Record:
+    """The record as a message. Raises InvalidValue when it is malformed."""
+    try:
+        return Record.FromString(record)
+    except DecodeError:
+        raise InvalidValue("is not a serialised rat.v1.Record") from None
+
+
+def make_tail(key: str, event: str, headers: Mapping[str, str] | None) -> bytes:
+    """The tail with these; "" and None are left out: 0.1 µs when key and event were met before.
+
+    Raises:
+        InvalidArgument: one of them breaks its rule.
+    """
+    return _make_tail(key, event, headers) if headers else _remembered_tail(key, event)
+
+
+def _make_tail(key: str, event: str, headers: Mapping[str, str] | None = None) -> bytes:
+    check_key(key)
+    check_event(event)
+    check_headers(headers or {})
+    try:
+        return Record(key=key, event=event, headers=headers).SerializeToString(deterministic=True)
+    except UnicodeEncodeError:
+        raise InvalidArgument("key, event and headers must be text without lone surrogates", field="key") from None
+
+
+_remembered_tail = lru_cache(maxsize=8192)(_make_tail)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Checks a record's headers: how many, how long, no line breaks.
+
+    Raises:
+        InvalidArgument: a limit is passed, or a name or value has a line break or NUL.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise InvalidArgument(f"headers must be at most {MAX_HEADERS}", field="headers")
+    for name, value in headers.items():
+        if not name or _over(name, MAX_HEADER_NAME_BYTES):
+            raise InvalidArgument(f"headers must have names of 1 to {MAX_HEADER_NAME_BYTES} bytes", field="headers")
+        if _over(value, MAX_HEADER_VALUE_BYTES):
+            raise InvalidArgument(f"headers must have values of at most {MAX_HEADER_VALUE_BYTES} bytes", field="headers")
+        if _BREAKS.search(name) or _BREAKS.search(value):
+            raise InvalidArgument("headers must not contain line breaks or NUL", field="headers")
+
+
+def _over(text: str, limit: int) -> bool:
+    return len(text) * 4 > limit and len(text.encode("utf-8", "replace")) > limit
+
+
+def _varint(number: int) -> bytes:
+    data = bytearray()
+    while number > 0x7F:
+        data.append(number & 0x7F | 0x80)
+        number >>= 7
+    data.append(number)
+    return bytes(data)

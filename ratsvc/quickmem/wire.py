@@ -1,0 +1,170 @@
+"""Serialised `rat.v1.Record` messages, taken apart and put together mostly without protobuf objects.
+
+Nearly all records are *plain*: a packed value in canonical form and nothing else; they are found, cut, decoded
+and checked in C. A key, event or headers after the value cost little more (see `framing`). All else goes
+through protobuf, which decides. Costs are given for documents of four fields and 82 bytes (msgspec 0.22,
+Python 3.11, one core).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ratsvc.core.record import Batch
+from ratsvc.errors import RatError, TooLarge
+from ratsvc.quickmem.framing import (
+    TABLE,
+    check_labels,
+    find_document,
+    heads,
+    labels,
+    make_head,
+    make_json_head,
+    make_tail,
+    parse,
+    plain_documents,
+)
+from ratsvc.quickmem.limits import KEY_BYTES, ValueLimits
+from ratsvc.quickmem.packed import blob_start, decode_checked, decode_short, decode_small, pack, unpack
+from ratsvc.quickmem.tree import from_data_value
+
+#: Of records over this size on average, the values are not kept beside the records.
+_LARGE = 4096
+
+
+@dataclass(slots=True, frozen=True)
+class Columns:
+    """What the service looks at in records: one item a record, or None where there is none."""
+
+    values: list[object] | None
+    """None when they are large: `values` makes them again."""
+    keys: list[str] | None
+    """None when no record has a key."""
+    events: list[str] | None
+    """None when no record has an event type."""
+
+
+def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
+    """Checks serialised records and takes them apart: 0.36 µs a plain record, 0.9 µs one with a key.
+
+    Raises:
+        TooLarge: a record is over `limits.value_bytes`.
+        InvalidValue: a record is malformed, or its value breaks the value model.
+        InvalidArgument: a key, event or header breaks its rule.
+        All name the record, as `records[i]`.
+    """
+    sizes = list(map(len, raw))
+    largest = max(sizes, default=0)
+    if largest > limits.value_bytes:
+        at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
+        where = f"records[{at}]"
+        raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
+    if largest < TABLE and (documents := plain_documents(raw, sizes)) is not None:
+        try:
+            return Columns(list(map(decode_short if largest <= KEY_BYTES else decode_small, documents)), None, None)
+        except ValueError:
+            pass  # Not all of the common shape: one by one.
+    return _parse_each(raw, keep=sum(sizes) <= _LARGE * len(raw))
+
+
+def values(batch: Batch) -> list[object]:
+    """The values of a batch, which were checked when they came: 0.35 µs a plain record, once.
+
+    They are kept on the batch, unless it has cooled or its records are large.
+    """
+    if batch.values is not None:
+        return batch.values
+    raw = batch.records
+    sizes = list(map(len, raw))
+    documents = plain_documents(raw, sizes) if max(sizes, default=0) < TABLE else None
+    found = [_value(record) for record in raw] if documents is None else list(map(decode_checked, documents))
+    if not batch.is_cool and sum(sizes) <= _LARGE * len(raw):
+        batch.values = found
+    return found
+
+
+def headers(record: bytes) -> dict[str, str]:
+    """The headers of a serialised record: 0.3 µs where it has no tail."""
+    start, end = find_document(record)
+    if end == len(record):
+        return {}
+    return dict(parse(record[end:] if start else record).headers)
+
+
+def record(value: object, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns `value`, packed, as a serialised record: 0.7 µs for a map of four fields.
+
+    Raises:
+        InvalidValue, TypeError: what `pack` raises.
+        InvalidArgument: the key, event or a header breaks its rule.
+    """
+    return record_from_packed(pack(value), key, event, headers)
+
+
+def record_from_packed(
+    packed: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Returns a MessagePack document, which is not looked at here, as a serialised record.
+
+    Raises:
+        InvalidArgument: the key, event or a header breaks its rule.
+    """
+    size = len(packed)
+    start = (heads[size] if size < TABLE else make_head(size)) + packed
+    return start + make_tail(key, event, headers) if key or event or headers else start
+
+
+def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns a JSON document, which is not looked at here, as a serialised record.
+
+    Raises:
+        InvalidArgument: the key, event or a header breaks its rule.
+    """
+    start = make_json_head(len(json)) + json
+    return start + make_tail(key, event, headers) if key or event or headers else start
+
+
+def _parse_each(raw: list[bytes], *, keep: bool) -> Columns:
+    found: list[object] = []
+    keys: list[str] = []
+    events: list[str] = []
+    for at, record in enumerate(raw):
+        try:
+            value, key, event = _parse(record, keep)
+        except RatError as error:
+            where = f"records[{at}]"
+            detail = f"{where}.{error.detail}" if error.field else f"{where} {error.detail}"
+            raise type(error)(detail, field=f"{where}.{error.field}" if error.field else where) from None
+        found.append(value)
+        keys.append(key)
+        events.append(event)
+    return Columns(found if keep else None, keys if any(keys) else None, events if any(events) else None)
+
+
+def _parse(record: bytes, keep: bool) -> tuple[object, str, str]:
+    """Value, key and event of one record, checked; instead of a bytes value, None when it is not to be kept."""
+    start, end = find_document(record)
+    if start:
+        found = ("", "") if end == len(record) else labels(record[end:])
+        if found is not None:
+            begin = blob_start(record, start, end)
+            if begin:
+                return record[begin:end] if keep else None, *found
+            return unpack(_part(record, start, end)), *found
+    message = parse(record)
+    return from_data_value(message.value), *check_labels(message)
+
+
+def _value(record: bytes) -> object:
+    """The value of one record that was checked."""
+    start, end = find_document(record)
+    if not start or (end < len(record) and labels(record[end:]) is None):
+        return from_data_value(parse(record).value)
+    begin = blob_start(record, start, end)
+    return record[begin:end] if begin else decode_checked(_part(record, start, end))
+
+
+def _part(record: bytes, start: int, end: int) -> bytes | memoryview:
+    """A slice; where a copy would cost more, a view."""
+    return record[start:end] if end - start <= _LARGE else memoryview(record)[start:end]
