@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from threading import get_ident
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class SegQueue(Generic[T]):
             if entry is _EMPTY:
                 break
             segment.slots[at] = None
-            item, size, items = entry  # type: ignore[misc]
+            item, size, items = cast(tuple[T, int, int], entry)
             taken.append(item)
             self._drained_bytes += size
             self._drained_items += items

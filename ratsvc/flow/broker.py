@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, time_ns
 from types import TracebackType
@@ -62,6 +62,7 @@ class Broker:
         self.tail = Tail(limits.tail_bytes)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
         self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed)
         self._policies = sorted(settings.streams.items(), key=_specificity)
@@ -208,6 +209,14 @@ class Broker:
             subscription.close()
             raise
 
+    def unsubscribe(self, subscription: Subscription) -> bool:
+        """Forgets a subscription; False when it was forgotten before."""
+        known = subscription in self.subscriptions
+        self.subscriptions.pop(subscription, None)
+        if not self.subscriptions:
+            self._emptied.set()
+        return known
+
     async def fetch(self, request: ReadRequest, wait_s: float = 0.0) -> Page:
         """Reads one page: what is there, at most `request.limit` records, after waiting at most `wait_s` seconds
         for a first one.
@@ -245,8 +254,9 @@ class Broker:
         for subscription in list(self.subscriptions):
             wait = random.uniform(0, spread_s)
             loop.call_later(wait, subscription.leave, random.randint(retry_ms // 2, retry_ms * 3 // 2), "drain")
-        while self.subscriptions:
-            await asyncio.sleep(0.02)
+        self._emptied.clear()
+        if self.subscriptions:
+            await self._emptied.wait()
 
     def stats(self) -> dict[str, float]:
         """The figures now, by metric name."""
@@ -299,7 +309,7 @@ class Broker:
                 policy = policy.over(defaults.retention())
         return policy.over(self.settings.retention.retention())
 
-    def _committed(self, batches: list[Batch]) -> None:
+    def _committed(self, batches: Sequence[Batch]) -> None:
         self.commits_total += 1
         for batch in batches:
             self.tail.add(batch)

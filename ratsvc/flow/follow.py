@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
 
 MAX_SNAPSHOT_KEYS = 10_000
+LATEST = Latest()
 
 
 class Overflow(Enum):
@@ -43,7 +44,7 @@ class ReadRequest:
     """What a reader wants, checked."""
 
     streams: tuple[str, ...]
-    start: Start = Latest()
+    start: Start = LATEST
     until: Cursor | Literal["now"] | None = None
     limit: int | None = None
     keys: frozenset[str] | None = None
@@ -114,7 +115,7 @@ class Subscription:
 
     def close(self) -> None:
         """Gives the place back; idempotent."""
-        if self._broker.subscriptions.pop(self, self) is None:
+        if self._broker.unsubscribe(self):
             self._broker.hub.release(self._selection)
 
     def leave(self, retry_ms: int, reason: str) -> None:
@@ -254,9 +255,9 @@ class Subscription:
             if not batches:
                 self.position = max(self.position, end)
                 return items
-            if self._current and self._request.overflow is not Overflow.CATCH_UP:
-                if sum(batch.size for batch in batches) >= limit:
-                    return await self._too_slow(end)
+            patient = not self._current or self._request.overflow is Overflow.CATCH_UP
+            if not patient and sum(batch.size for batch in batches) >= limit:
+                return await self._too_slow(end)
             for batch in batches:
                 kept = self._take(batch)
                 self.position = batch.last if self._until is None else min(batch.last, self._until)

@@ -9,7 +9,7 @@ Cost beside the engine's own: about 8 µs a publish, nothing per record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import time_ns
 
@@ -61,7 +61,7 @@ class Sequencer:
         hub: Hub,
         queue: SegQueue[_Publish | _Operation],
         stream_for: Callable[[str], Awaitable[StreamInfo]],
-        committed: Callable[[list[Batch]], None],
+        committed: Callable[[Sequence[Batch]], None],
     ) -> None:
         self._log = log
         self._hub = hub

@@ -157,10 +157,7 @@ class MemoryLog:
         newest = heapq.merge(
             *(self._newest_first(self._kept[info.name], count) for info in streams), key=lambda offset: -offset
         )
-        first = self.last_offset + 1
-        for first in islice(newest, count):
-            pass
-        return first - 1
+        return min(islice(newest, count), default=self.last_offset + 1) - 1
 
     @staticmethod
     def _newest_first(kept: _Kept, count: int) -> list[int]:

@@ -37,9 +37,10 @@ USER_TIMEOUT_MS = 30_000
 BACKLOG = 1_024
 HEAD_TIMEOUT_S = 5
 _MALFORMED_HEAD = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")
+_BUSY_BODY = b'{"type":"/problems/busy","title":"Too many connections","status":503}'
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n"
-    b'connection: close\r\ncontent-length: 73\r\n\r\n{"type":"/problems/busy","title":"Too many connections","status":503}    '
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
 )
 
 
@@ -125,7 +126,7 @@ def listening_socket(address: str) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     try:
-        sock.bind((host or "0.0.0.0", int(port)))
+        sock.bind((host, int(port)))
     except OSError as error:
         sock.close()
         raise SettingsError(f"cannot listen for HTTP at {address}: {error.strerror or error}") from None

@@ -141,7 +141,7 @@ async def test_a_slow_reader_gets_what_it_asked_for() -> None:
                 assert await subscription.poll() == []
                 start = subscription.position
                 for _ in range(10):
-                    await put(one, "s", 10, size=100, keys=list("abababab") + ["c", "d"])
+                    await put(one, "s", 10, size=100, keys=[*list("abababab"), "c", "d"])
                 items = await subscription.poll() or []
                 if overflow is Overflow.CATCH_UP:
                     assert offsets(items)[0] == start + 1

@@ -47,6 +47,8 @@ class Reader:
     patterns: tuple[str, ...]
     subscription: Subscription
     position: int
+    gap_to: int
+    """Up to here it was told that records are missing."""
     over: bool = False
 
 
@@ -146,7 +148,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def opened(self, patterns: tuple[str, ...], start: Start) -> Reader:
         subscription = self.run(self.broker.subscribe(ReadRequest(patterns, start)))
-        reader = Reader(patterns, subscription, subscription.start_offset)
+        reader = Reader(patterns, subscription, subscription.start_offset, subscription.start_offset)
         self.open.append(reader)
         return reader
 
@@ -161,29 +163,30 @@ class BrokerMachine(RuleBasedStateMachine):
         """Reads all there is, and compares it with what the model says a reader at that place must get."""
         if reader.over:
             return
-        gap_to = reader.position
         while items := self.run(reader.subscription.poll()):
             for item in items:
                 if isinstance(item, Gap):
                     assert item.to > reader.position
-                    gap_to = max(gap_to, item.to)
+                    reader.gap_to = max(reader.gap_to, item.to)
                 elif isinstance(item, Batch):
-                    self.check(reader, item, gap_to)
+                    self.check(reader, item)
                 else:
                     assert isinstance(item, End)
                     reader.over = True
         live = [o for n, s in self.streams.items() if self.covers(reader, n) for o in s.kept()]
         assert not [offset for offset in live if offset > reader.position]
-        lost = [o for o in self.lost_between(reader, reader.position, max(self.history, default=0)) if o > gap_to]
+        lost = [
+            o for o in self.lost_between(reader, reader.position, max(self.history, default=0)) if o > reader.gap_to
+        ]
         assert not lost, f"lost without a word: {lost}"
 
-    def check(self, reader: Reader, batch: Batch, gap_to: int) -> None:
+    def check(self, reader: Reader, batch: Batch) -> None:
         assert self.covers(reader, batch.stream)
         for offset, record in zip(batch.offsets, batch.records, strict=True):
             assert offset > reader.position
             assert self.history[offset] == (batch.stream, record)
             assert offset in self.streams[batch.stream].kept()
-            silent = [o for o in self.lost_between(reader, reader.position, offset - 1) if o > gap_to]
+            silent = [o for o in self.lost_between(reader, reader.position, offset - 1) if o > reader.gap_to]
             assert not silent, f"lost without a word: {silent}"
             reader.position = offset
 
