@@ -78,6 +78,8 @@ class Limits(_Part):
     """Waiting to be written to one reader: beyond it the reader reads on from the log at its own pace."""
     producers: Count = 10_000
     """Idempotent producers remembered."""
+    idempotency_keys: Count = 10_000
+    """Idempotency keys of HTTP requests remembered: the newest."""
     producer_idle_s: Seconds = 7 * 86400.0
     """How long a producer is remembered after its last record."""
     unacknowledged_requests: Count = 1_024

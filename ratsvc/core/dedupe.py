@@ -5,6 +5,9 @@ acknowledged with the offset it was given; a number above it is refused, and so 
 For each producer the places of its newest `REMEMBERED` publishes are kept, so that a duplicate's offset is known
 for every publish that can still be in flight.
 
+An idempotency key (of one HTTP request) is a producer of one publish: its id begins with `~`, which no producer's
+may. Of these the newest are remembered, and the oldest forgotten.
+
 Cost: O(log REMEMBERED) a publish; nothing per record.
 """
 
@@ -17,6 +20,7 @@ from ratsvc.core.record import ProducerRef
 from ratsvc.errors import Busy, OutOfSequence, ProducerFenced
 
 REMEMBERED = 1_024
+KEY_PREFIX = "~"
 
 
 @dataclass(slots=True)
@@ -43,12 +47,15 @@ class Dedupe:
     Args:
         max_producers: how many are remembered; beyond it new ones are refused, and a live one is never forgotten.
         idle_ns: after so long without a record a producer may be forgotten.
+        max_keys: how many idempotency keys are remembered.
     """
 
-    def __init__(self, max_producers: int, idle_ns: int) -> None:
+    def __init__(self, max_producers: int, idle_ns: int, max_keys: int = 10_000) -> None:
         self._max = max_producers
+        self._max_keys = max_keys
         self._idle_ns = idle_ns
         self.producers: dict[str, Producer] = {}
+        self.keys: dict[str, Producer] = {}
 
     def duplicates(self, ref: ProducerRef, count: int, now_ns: int) -> tuple[int, int]:
         """How many of `count` records from `ref.sequence` on were stored before, and the first one's offset then.
@@ -58,9 +65,9 @@ class Dedupe:
             OutOfSequence: numbers before `ref.sequence` are missing.
             Busy: too many producers are remembered.
         """
-        known = self.producers.get(ref.id)
+        known = self._table(ref).get(ref.id)
         if known is None:
-            self._make_room(now_ns)
+            self._make_room(ref, now_ns)
         elif ref.epoch < known.epoch:
             raise ProducerFenced(
                 f"producer {ref.id} has epoch {known.epoch} by now; {ref.epoch} is shut out", field="producer.epoch"
@@ -76,9 +83,10 @@ class Dedupe:
 
     def stored(self, ref: ProducerRef, sequence: int, count: int, offset: int, now_ns: int) -> None:
         """Remembers that `count` records from `sequence` on were stored from `offset` on."""
-        known = self.producers.get(ref.id)
+        table = self._table(ref)
+        known = table.get(ref.id)
         if known is None or known.epoch != ref.epoch:
-            known = self.producers[ref.id] = Producer(ref.epoch)
+            known = table[ref.id] = Producer(ref.epoch)
         known.expected = sequence + count
         known.used_ns = now_ns
         known.sequences.append(sequence)
@@ -86,7 +94,14 @@ class Dedupe:
         if len(known.sequences) > 2 * REMEMBERED:
             del known.sequences[:-REMEMBERED], known.offsets[:-REMEMBERED]
 
-    def _make_room(self, now_ns: int) -> None:
+    def _table(self, ref: ProducerRef) -> dict[str, Producer]:
+        return self.keys if ref.id.startswith(KEY_PREFIX) else self.producers
+
+    def _make_room(self, ref: ProducerRef, now_ns: int) -> None:
+        if ref.id.startswith(KEY_PREFIX):
+            while len(self.keys) >= self._max_keys:
+                del self.keys[next(iter(self.keys))]
+            return
         if len(self.producers) < self._max:
             return
         oldest = min(self.producers.items(), key=lambda item: item[1].used_ns)

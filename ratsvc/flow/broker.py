@@ -55,7 +55,7 @@ class Broker:
         limits = settings.limits
         self.log = MemoryLog(
             Registry(limits.streams),
-            Dedupe(limits.producers, int(limits.producer_idle_s * 1e9)),
+            Dedupe(limits.producers, int(limits.producer_idle_s * 1e9), limits.idempotency_keys),
             limits.log_bytes,
         )
         self.hub = Hub(self.log.registry)

@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from ratsvc.core.dedupe import KEY_PREFIX
 from ratsvc.core.record import Draft, ProducerRef
 from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Ack, Broker
@@ -43,6 +44,7 @@ MEDIA_TYPES = (
 MAX_PENDING = 32
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)', re.I)
+_INDEX = re.compile(r"records\[(\d+)\]")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -113,7 +115,7 @@ class Publish:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._limits = broker.settings.limits
-        self._checks = ValueLimits(max_bytes=self._limits.value_bytes)
+        self._checks = ValueLimits(value_bytes=self._limits.value_bytes)
 
     async def __call__(self, name: str, exchange: Exchange) -> Reply:
         """Takes the body of a publish to the stream `name`.
@@ -172,26 +174,25 @@ class Publish:
         try:
             columns = wire.parse_records(records, self._checks)
         except RatError as error:
-            raise self._located(order, records, at, error) from None
+            raise _located(order, at, error) from None
         draft = Draft(order.stream, records, columns.keys, columns.events, columns.values, order.producer)
         if order.producer is not None:
             ref = order.producer
             order.producer = ProducerRef(ref.id, ref.epoch, ref.sequence + len(records))
         return draft
 
-    def _located(self, order: _Order, records: list[bytes], at: int, error: RatError) -> RatError:
-        """The error of the first record that is refused, with its line."""
-        for index, record in enumerate(records):
-            try:
-                wire.parse_records([record], self._checks)
-            except RatError as one:
-                line = order.splitter.line_of(at + index)
-                detail = one.detail if line is None else f"line {line}: {one.detail}"
-                return type(one)(detail, field="body")
-        return error
-
     def _cursor(self, offset: int) -> str:
         return f"{self._broker.epoch}-{offset}"
+
+
+def _located(order: _Order, at: int, error: RatError) -> RatError:
+    """The error, with the record's place in the body instead of its index."""
+    found = _INDEX.match(error.field or "")
+    if found is None:
+        return error
+    place = order.splitter.place(at + int(found[1]))
+    detail = error.detail.removeprefix(found[0]).lstrip(": ")
+    return type(error)(f"{place}: {detail}", field="body")
 
 
 def _order(name: str, head: Head, query_string: bytes, limits: Limits) -> _Order:
@@ -237,4 +238,4 @@ def _producer(query: Query, head: Head, stream: str) -> ProducerRef | None:
     if not _IDEMPOTENCY_KEY.match(key):
         raise InvalidArgument("Idempotency-Key must be 1 to 255 visible ASCII characters", field="idempotency-key")
     digest = hashlib.sha256(f"{stream}\0{key}".encode()).hexdigest()[:40]
-    return ProducerRef(f"idem-{digest}", 0, 1)
+    return ProducerRef(KEY_PREFIX + digest, 0, 1)

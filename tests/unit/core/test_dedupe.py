@@ -60,6 +60,16 @@ def test_over_the_limit_only_an_idle_producer_is_forgotten() -> None:
     assert set(dedupe.producers) == {"b", "c"}
 
 
+def test_idempotency_keys_are_apart_from_producers_and_the_oldest_go() -> None:
+    dedupe = Dedupe(1, DAY, max_keys=3)
+    store(dedupe, ProducerRef("p", 0, 1), 1, 1)
+    for number in range(5):
+        store(dedupe, ProducerRef(f"~{number}", 0, 1), 1, 10 + number)
+    assert list(dedupe.keys) == ["~2", "~3", "~4"]
+    assert store(dedupe, ProducerRef("~3", 0, 1), 1, 99) == (1, 13)
+    assert set(dedupe.producers) == {"p"}
+
+
 def test_what_is_remembered_is_bounded() -> None:
     dedupe = Dedupe(1, DAY)
     for sequence in range(1, 5 * REMEMBERED):
