@@ -21,7 +21,7 @@ from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import StreamNotFound
-from ratsvc.flow.hub import Encoder, Lane, Member
+from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ class ReadRequest:
     snapshot: bool = False
 
 
-class Wire(Member, Protocol):
-    """A live reader's connection."""
+class Wire(Protocol):
+    """A live reader's connection: see `Member`."""
+
+    def push(self, data: bytes, offset: int) -> bool: ...
 
     def framing(self) -> Callable[[bytes], bytes]:
         """How bytes are framed on it."""

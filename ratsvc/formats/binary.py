@@ -1,0 +1,100 @@
+"""Binary: `rat.v1.Frame` messages, each after its length as a varint; and the bare frames for gRPC.
+
+A batch's frame is put together from the records as they were published: a head of protobuf, then tag, length and
+bytes of each record in one join. Cost: 0.1 µs a record.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rat.v1 import record_pb2 as pb
+
+from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
+from ratsvc.formats.base import Format, encode_items
+
+_BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
+_RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
+
+
+class Frames(Format):
+    """Bare `rat.v1.Frame` messages, one a call: what gRPC sends."""
+
+    name = "frames"
+    media_type = "application/grpc+proto"
+
+    def _encode(self, batch: Batch) -> bytes:
+        time = Timestamp()
+        time.FromNanoseconds(batch.time_ns)
+        head = pb.RecordBatch(stream=batch.stream, first_offset=batch.first, time=time)
+        if not isinstance(batch.offsets, range):
+            head.offsets.extend(batch.offsets)
+        parts: list[bytes] = [b""] * (2 * len(batch))
+        parts[::2] = [_record_head(len(record)) for record in batch.records]
+        parts[1::2] = batch.records
+        # Fields may come in any order (protobuf encoding guide): the records follow the rest.
+        body = head.SerializeToString() + b"".join(parts)
+        return _BATCH_TAG + varint(len(body)) + body
+
+    def start(self, offset: int) -> bytes:
+        return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset), epoch=self.epoch)))
+
+    def gap(self, gap: Gap) -> bytes:
+        return self._frame(pb.Frame(gap=gap_message(gap, self.epoch)))
+
+    def end(self, end: End) -> bytes:
+        return self._frame(pb.Frame(end=pb.End(cursor=self.cursor(end.offset), reason=end.reason)))
+
+    def heartbeat(self, offset: int) -> bytes:
+        return self._frame(pb.Frame(heartbeat=pb.Heartbeat(cursor=self.cursor(offset))))
+
+    def reconnect(self, reconnect: Reconnect) -> bytes:
+        cursor = self.cursor(reconnect.offset)
+        word = pb.Reconnect(cursor=cursor, retry_ms=reconnect.retry_ms, reason=reconnect.reason)
+        return self._frame(pb.Frame(reconnect=word))
+
+    def _frame(self, frame: pb.Frame) -> bytes:
+        return frame.SerializeToString()
+
+    def item(self, item: Item) -> bytes:
+        """One item as one frame."""
+        return encode_items(self, [item])
+
+
+class Binary(Frames):
+    """`application/vnd.rat.v1.frames+protobuf`: frames with their lengths."""
+
+    name = "binary"
+    media_type = "application/vnd.rat.v1.frames+protobuf"
+
+    def _encode(self, batch: Batch) -> bytes:
+        frame = super()._encode(batch)
+        return varint(len(frame)) + frame
+
+    def _frame(self, frame: pb.Frame) -> bytes:
+        data = frame.SerializeToString()
+        return varint(len(data)) + data
+
+
+def gap_message(gap: Gap, epoch: str) -> pb.Gap:
+    """A gap as `rat.v1.Gap`."""
+    reason = f"GAP_REASON_{gap.reason.name}"
+    found = pb.Gap(to=f"{epoch}-{gap.to}", reason=reason, skipped=gap.skipped or 0)
+    setattr(found, "from", f"{gap.from_epoch or epoch}-{gap.after}")
+    return found
+
+
+def varint(number: int) -> bytes:
+    """A base-128 varint (protobuf encoding guide)."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+@lru_cache(maxsize=4096)
+def _record_head(size: int) -> bytes:
+    return _RECORD_TAG + varint(size)
