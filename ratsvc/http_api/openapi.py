@@ -38,6 +38,10 @@ _PROBLEM = {
         "field": {"type": "string", "description": "The parameter, header or part of the body that was wrong"},
     },
 }
+_REFUSED = {
+    "description": "Refused",
+    "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 
 
 class Provider(OpenAPIProvider):
@@ -60,11 +64,8 @@ class Provider(OpenAPIProvider):
             read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
             read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
         for operation in (operation for path in paths.values() for operation in path.values()):
-            operation["responses"].setdefault(200, {"description": "Done"})
-            operation["responses"]["default"] = {
-                "description": "Refused",
-                "content": {problem.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            }
+            done = {str(status): response for status, response in operation["responses"].items()}
+            operation["responses"] = (done or {"200": {"description": "Done"}}) | {"default": _REFUSED}
         return document
 
     def _publish(self, path_parameters: list[dict[str, Any]], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Operations:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._registry = CollectorRegistry()
-        self._registry.register(BrokerMetrics(broker))  # type: ignore[arg-type]
+        self._registry.register(BrokerMetrics(broker))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

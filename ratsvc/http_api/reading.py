@@ -16,7 +16,7 @@ from msgspec import Meta
 from ratsvc.core.cursor import Cursor, Start, parse_cursor, parse_start
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Overflow, ReadRequest
-from ratsvc.formats import View, negotiate
+from ratsvc.formats import View, negotiate, wants_html
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.query import Query
 from ratsvc.names import check_event, check_key, check_pattern
@@ -27,7 +27,6 @@ MAX_PAGE = 10_000
 DEFAULT_PAGE = 1_000
 MAX_WAIT_S = 60.0
 _ZONE = re.compile(r" (\d\d:\d\d)\Z")
-_LISTED = re.compile(r"\s*([^;,\s]+)\s*(?:;\s*q=([0-9.]+))?", re.I)
 
 
 class ReadParameters(msgspec.Struct, rename={"from_": "from"}):
@@ -85,8 +84,7 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings,
     known = PARAMETERS if name is not None else PARAMETERS | {"stream"}
     query = Query(query_string, known, ("stream", "key", "event"))
     streams = _streams([name] if name is not None else query.many("stream"), settings)
-    accept = b", ".join(head.headers.get(b"accept", [])).decode("latin-1") or None
-    format_name = negotiate(accept, query.one("format"))
+    format_name = negotiate(_accept(head), query.one("format"))
     is_page = format_name == "page"
     if query.one("wait") is not None and not is_page:
         raise InvalidArgument("wait is for format=page alone", field="wait")
@@ -108,15 +106,12 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings,
 
 
 def is_navigation(head: Head, query_string: bytes) -> bool:
-    """Whether a browser goes there as to a page: `text/html` is what it likes best, and it names no format."""
-    if b"format=" in query_string:
-        return False
-    weights = {
-        kind.lower(): float(weight or 1) if weight.count(".") < 2 and weight != "." else 0.0
-        for value in head.headers.get(b"accept", [])
-        for kind, weight in _LISTED.findall(value.decode("latin-1"))
-    }
-    return weights.get("text/html", 0.0) > 0 and weights["text/html"] >= max(weights.values())
+    """Whether a browser goes there as to a page: it likes HTML best, and names no format."""
+    return b"format=" not in query_string and wants_html(_accept(head))
+
+
+def _accept(head: Head) -> str | None:
+    return ", ".join(value.decode("latin-1") for value in head.headers.get(b"accept", [])) or None
 
 
 def _streams(names: list[str], settings: Settings) -> tuple[str, ...]:

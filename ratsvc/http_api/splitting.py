@@ -4,13 +4,13 @@
 - `Chunks` (bytes): a record each `CHUNK_BYTES`, wherever the pieces were cut, so that a retry gives the same records.
 - `Document` (JSON): the whole body is one value; with `split`, each item of its top-level list is one.
 
-What a splitter gives is not checked yet; `first_line` says where it came from, for the error.
+What a splitter gives is not checked yet; `place` says where a record came from, for the error.
 Cost: one split and one small header per record; JSON stays as it is, and is parsed once, by the check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ratsvc.errors import InvalidValue, TooLarge
@@ -26,8 +26,6 @@ class Splitter(Protocol):
 
     whole: bool
     """Whether the body has meaning only as a whole."""
-    first_line: int | None
-    """The line (from 1) of the first record that was given last, where records are lines."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The records that `data` completes."""
@@ -35,8 +33,8 @@ class Splitter(Protocol):
     def finish(self) -> list[bytes]:
         """The records that the body's end completes."""
 
-    def line_of(self, at: int) -> int | None:
-        """The line of the record at index `at` of those given last, where records are lines."""
+    def place(self, at: int) -> str:
+        """Where in the body the record at index `at` of those given last is, in words."""
 
 
 class Lines:
@@ -50,8 +48,7 @@ class Lines:
         self._skip_blank = skip_blank
         self._rest = b""
         self._done = 0
-        self.first_line: int | None = 1
-        self._lines: list[int] | None = None
+        self._numbers: Sequence[int] = range(0)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The records of the lines that `data` completes."""
@@ -66,25 +63,24 @@ class Lines:
         last, self._rest = self._rest, b""
         return self._records([last]) if last else []
 
-    def line_of(self, at: int) -> int | None:
-        """The line of a record."""
-        return self._lines[at] if self._lines is not None else (self.first_line or 1) + at
+    def place(self, at: int) -> str:
+        """Which line it is, from 1."""
+        return f"line {self._numbers[at]}"
 
     def _records(self, lines: list[bytes]) -> list[bytes]:
-        self.first_line = self._done + 1
+        self._numbers = range(self._done + 1, self._done + 1 + len(lines))
         self._done += len(lines)
-        self._lines = None
         lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
         if self._skip_blank and not all(map(bytes.strip, lines)):
-            numbered = [(at, line) for at, line in enumerate(lines, self.first_line) if line.strip()]
-            self._lines = [at for at, _ in numbered]
+            numbered = [(at, line) for at, line in zip(self._numbers, lines, strict=True) if line.strip()]
+            self._numbers = [at for at, _ in numbered]
             lines = [line for _, line in numbered]
         made: list[bytes] = []
         for line in lines:
             try:
                 made.append(self._record(line))
             except InvalidValue as error:
-                raise InvalidValue(f"line {self.line_of(len(made))}: {error.detail}", field="body") from None
+                raise InvalidValue(f"{self.place(len(made))}: {error.detail}", field="body") from None
         return made
 
 
@@ -92,7 +88,6 @@ class Chunks:
     """A record each `CHUNK_BYTES`, and one for what is left."""
 
     whole = False
-    first_line: int | None = None
 
     def __init__(self, record: Callable[[bytes], bytes], max_bytes: int) -> None:
         self._record = record
@@ -111,16 +106,15 @@ class Chunks:
         """What is left."""
         return [self._record(bytes(self._rest))] if self._rest else []
 
-    def line_of(self, at: int) -> int | None:
-        """Chunks have no lines."""
-        return None
+    def place(self, at: int) -> str:
+        """Chunks are not told apart."""
+        return "the body"
 
 
 class Document:
     """The body is one JSON document."""
 
     whole = True
-    first_line: int | None = None
 
     def __init__(self, record: Callable[[bytes], bytes], item: Callable[[object], bytes], *, split: bool) -> None:
         self._record = record
@@ -142,9 +136,9 @@ class Document:
             raise InvalidValue("with split=1 the body must be a JSON list", field="body")
         return [self._item(item) for item in items]
 
-    def line_of(self, at: int) -> int | None:
-        """A document is not made of lines."""
-        return None
+    def place(self, at: int) -> str:
+        """Which item of the list it is, from 0."""
+        return f"item {at}" if self._split else "the body"
 
 
 def splitter(media_type: str, *, key: str, event: str, max_bytes: int, split: bool) -> Splitter:

@@ -165,7 +165,7 @@ def _no_query() -> None:
 
 
 async def _retention() -> Retention:
-    body: bytes = await request.get_data()
+    body = await request.get_data(as_text=False)
     if not body:
         return Retention()
     if request.mimetype != "application/json":

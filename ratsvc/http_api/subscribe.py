@@ -51,7 +51,8 @@ class Subscribe:
         return await self._read(None)
 
     async def _read(self, name: str | None) -> Response:
-        head = request.scope["extensions"][HEAD]
+        extensions: dict[str, Any] = request.scope["extensions"]
+        head = extensions[HEAD]
         if is_navigation(head, request.query_string):
             return Response(b"", 303, {"Location": _page_of(name)})
         settings = self._broker.settings

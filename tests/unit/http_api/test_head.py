@@ -1,0 +1,103 @@
+"""What a request's head must be, without a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ratsvc.errors import RatError
+from ratsvc.http_api.head import check
+from ratsvc.settings import Limits
+
+HOST = (b"host", b"localhost:8080")
+
+
+def scope(target: bytes = b"/healthz", *headers: tuple[bytes, bytes], **changes: Any) -> dict[str, Any]:
+    path, _, query = target.partition(b"?")
+    return {
+        "method": "GET",
+        "http_version": "1.1",
+        "raw_path": path,
+        "query_string": query,
+        "headers": list(headers) or [HOST],
+        **changes,
+    }
+
+
+def refused(given: dict[str, Any], limits: Limits | None = None) -> RatError:
+    with pytest.raises(RatError) as caught:
+        check(given, limits or Limits())
+    return caught.value
+
+
+def test_a_plain_head_passes() -> None:
+    head = check(scope(b"/v1/streams/a%2Eb?x=1"), Limits())
+    assert (head.method, head.path, head.has_body) == ("GET", "/v1/streams/a.b", False)
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.2", "2", "3.0"])
+def test_other_versions_are_refused(version: str) -> None:
+    assert refused(scope(http_version=version)).http_status == 505
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (HOST, (b"content-length", b"5"), (b"transfer-encoding", b"chunked")),
+        (HOST, (b"transfer-encoding", b"gzip, chunked")),
+        (HOST, (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")),
+        (HOST, (b"content-length", b"+5")),
+        (HOST, (b"content-length", b"0x5")),
+        (HOST, (b"content-length", b"5,5")),
+        (HOST, (b"content-length", b"5"), (b"content-length", b"5")),
+        (HOST, (b"content-length", b"1" * 22)),
+        (HOST, (b"x_user_id", b"1")),
+        (HOST, (b"x", b"a\0b")),
+        (HOST, HOST),
+        ((b"host", b"user@localhost"),),
+        ((b"host", b"localhost:80:80"),),
+        ((b"host", b"local host"),),
+        ((b"host", b""),),
+        ((b"accept", b"*/*"),),
+    ],
+)
+def test_ambiguous_and_malformed_headers_are_refused(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    assert refused(scope(b"/healthz", *headers)).http_status == 400
+
+
+def test_what_is_too_large_is_refused() -> None:
+    limits = Limits()
+    assert refused(scope(b"/" + b"a" * limits.uri_bytes)).http_status == 414
+    assert refused(scope(b"/?" + b"a" * limits.uri_bytes)).http_status == 414
+    many = [(b"x-%d" % at, b"1") for at in range(limits.header_count)]
+    assert refused(scope(b"/", HOST, *many)).http_status == 431
+    assert refused(scope(b"/", HOST, (b"x", b"a" * limits.header_bytes))).http_status == 431
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/%00", 400),
+        (b"/a%0d%0ab", 400),
+        (b"/%zz", 400),
+        (b"/%ff", 400),
+        (b"/%c0%af", 400),
+        (b"/a%5cb", 400),
+        (b"relative", 400),
+        (b"http://evil/healthz", 400),
+        (b"http://localhost:8080@evil/healthz", 400),
+        (b"/../etc/passwd", 404),
+        (b"/%2e%2e/etc/passwd", 404),
+        (b"/ui/..", 404),
+        (b"//healthz", 404),
+        (b"/ui/%2fetc", 404),
+    ],
+)
+def test_bad_targets_are_refused(target: bytes, status: int) -> None:
+    assert refused(scope(target)).http_status == status
+
+
+def test_the_absolute_form_is_taken_for_the_host_itself() -> None:
+    assert check(scope(b"HTTP://LOCALHOST:8080/healthz"), Limits()).path == "/healthz"
+    assert check(scope(b"http://localhost:8080"), Limits()).path == "/"
