@@ -191,7 +191,7 @@ def _located(order: _Order, at: int, error: RatError) -> RatError:
     if found is None:
         return error
     place = order.splitter.place(at + int(found[1]))
-    detail = error.detail.removeprefix(found[0]).lstrip(": ")
+    detail = error.detail.removeprefix(found[0]).lstrip(":. ")
     return type(error)(f"{place}: {detail}", field="body")
 
 
