@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -118,6 +119,12 @@ async def test_every_route_is_in_the_document(http: httpx.AsyncClient) -> None:
     assert {"name", "from", "last_event_id", "Last-Event-ID", "snapshot"} <= set(names)
     assert "application/octet-stream" in document["paths"][one]["post"]["requestBody"]["content"]
     assert "text/event-stream" in document["paths"][one]["get"]["responses"]["200"]["content"]
+
+
+async def test_every_type_that_the_document_refers_to_is_in_it(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/openapi.json")
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', answer.text))
+    assert {"Problem", "StreamView", "RetentionView"} <= referred <= set(answer.json()["components"]["schemas"])
 
 
 async def test_the_pages_load_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
