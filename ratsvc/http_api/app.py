@@ -45,16 +45,17 @@ def create_app(broker: Broker) -> Gate:
 
 
 async def _refused(error: RatError) -> Response:
-    reply = problem.refusal(error)
-    return Response(reply.body, reply.status, reply.fields)
+    return _response(problem.refusal(error))
 
 
 async def _refused_by_quart(error: HTTPException) -> Response:
-    refused = problem.MalformedRequest(error.name)
-    refused.http_status = error.code or 400  # type: ignore[misc]
-    return await _refused(refused)
+    return _response(problem.malformed(error.code or 400, error.name))
 
 
 async def _failed(error: Exception) -> Response:
     log_failure(error)
-    return await _refused(problem.Internal())
+    return _response(problem.refusal(problem.Internal()))
+
+
+def _response(reply: problem.Reply) -> Response:
+    return Response(reply.body, reply.status, reply.fields)

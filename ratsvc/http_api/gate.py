@@ -21,7 +21,7 @@ from werkzeug.routing import RequestRedirect
 
 from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
 from ratsvc.http_api import head, problem
-from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
+from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Send
 from ratsvc.http_api.problem import Reply
 from ratsvc.settings import Limits
 
@@ -52,9 +52,9 @@ class Gate:
         self._limits = limits
         self._routes = app.url_map.bind("localhost")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)  # type: ignore[arg-type]
+            await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await _refuse_websocket(send)
         else:

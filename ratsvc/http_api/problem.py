@@ -112,6 +112,13 @@ def refusal(error: RatError, **more: object) -> Reply:
     return Reply(error.http_status, msgspec.json.encode(problem | more) + b"\n", MEDIA_TYPE, headers)
 
 
+def malformed(status: int, detail: str) -> Reply:
+    """The reply to a request that the server or Quart found malformed, with the status that they gave it."""
+    reply = refusal(MalformedRequest(detail), status=status)
+    reply.status = status
+    return reply
+
+
 def explanation(slug: str) -> str:
     """What a problem type means. Raises NotFound."""
     for kind in _kinds(RatError):

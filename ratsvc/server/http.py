@@ -28,6 +28,7 @@ from hypercorn.utils import parse_socket_addr
 
 from ratsvc.errors import SettingsError
 from ratsvc.http_api.delivery import ClientTransport
+from ratsvc.http_api.problem import malformed
 from ratsvc.settings import Limits
 
 _log = structlog.get_logger()
@@ -191,6 +192,13 @@ class _Http11(H11Protocol):
                 return
             self._head = b"" if found or len(head) > self.config.h11_max_incomplete_size else self._head
         await super().handle(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        reply = malformed(status_code, "the request is not valid HTTP/1.1")
+        headers = [*reply.fields.items(), ("connection", "close")]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=reply.body))
+        await self._send_h11_event(h11.EndOfMessage())
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Upgrades are ignored: the gate answers what asks for another version."""
