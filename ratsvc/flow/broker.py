@@ -218,8 +218,8 @@ class Broker:
         return known
 
     async def fetch(self, request: ReadRequest, wait_s: float = 0.0) -> Page:
-        """Reads one page: what is there, at most `request.limit` records, after waiting at most `wait_s` seconds
-        for a first one.
+        """Reads one page: what is there, at most `request.limit` records and little over `limits.request_bytes`,
+        after waiting at most `wait_s` seconds for a first one.
 
         Raises:
             StreamNotFound: `must_exist`, and a stream does not.
@@ -234,6 +234,7 @@ class Broker:
                 gaps += [item for item in items or () if isinstance(item, Gap)]
                 ended = any(isinstance(item, End) and item.reason == "ended" for item in items or ())
                 over = items is None or any(isinstance(item, End | Reconnect) for item in items)
+                over = over or sum(batch.size for batch in batches) >= self.settings.limits.request_bytes
                 if over or (not items and (batches or gaps or monotonic() >= deadline)):
                     break
                 if not items:

@@ -235,6 +235,17 @@ async def test_a_page_is_read_at_once_or_waited_for(http: httpx.AsyncClient) -> 
     assert (await waiting).json()["records"]
 
 
+async def test_a_page_is_bounded_in_bytes_and_read_on_from(http: httpx.AsyncClient) -> None:
+    await publish(http, "a", *[str(at) * 900_000 for at in range(9)])
+    firsts, place = "", "earliest"
+    while len(firsts) < 9:
+        answer = await http.get("/v1/streams/a", params={"format": "page", "from": place})
+        assert len(answer.content) < 6 * 1024 * 1024
+        firsts += "".join(record[0] for record in answer.json()["records"])
+        place = answer.json()["next"]
+    assert firsts == "012345678"
+
+
 async def test_an_ended_stream_with_nothing_left_is_204(http: httpx.AsyncClient) -> None:
     [cursor] = await publish(http, "a", "x")
     await http.post("/v1/streams/a/end")
