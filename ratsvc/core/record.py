@@ -70,6 +70,7 @@ class Batch:
         self.keys = keys
         self.events = events
         self.values = values
+        """The decoded values, until the commit that brought them was delivered."""
         self.size = sum(map(len, records)) if size is None else size
         self._encoded: dict[Hashable, bytes] = {}
         self._cool = False
@@ -105,7 +106,6 @@ class Batch:
         """Lets go of what can be made again; from now on nothing is kept."""
         self._cool = True
         self._encoded.clear()
-        self.values = None
 
     @property
     def is_cool(self) -> bool:

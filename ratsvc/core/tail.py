@@ -1,7 +1,7 @@
 """The tail: the newest batches of all streams, each encoded at most once per format for all its readers.
 
 It is bounded in bytes, what was made of the batches included. A batch that leaves the tail cools: it lets go of
-its encodings and decoded values, and from then on nothing made of it is kept.
+its encodings, and from then on nothing made of it is kept.
 Cost: O(1) a batch.
 """
 
@@ -11,15 +11,11 @@ from collections import deque
 
 from ratsvc.core.record import Batch
 
-DECODED_FACTOR = 6
-"""Decoded values take about so many times the bytes of the records they came from."""
-
-
 class Tail:
     """The newest batches, oldest first.
 
     Args:
-        max_bytes: of records, decoded values and encodings; the newest batch is always kept.
+        max_bytes: of records and encodings; the newest batch is always kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -32,7 +28,7 @@ class Tail:
 
     def add(self, batch: Batch) -> None:
         """Takes a batch that was committed and delivered: with the encodings that its readers needed."""
-        cost = batch.size + batch.encoded_size + (DECODED_FACTOR * batch.size if batch.values is not None else 0)
+        cost = batch.size + batch.encoded_size
         self._batches.append((batch, cost))
         self.bytes += cost
         while self.bytes > self._max and len(self._batches) > 1:

@@ -177,6 +177,8 @@ class Sequencer:
             raise
         if batches:
             self._hub.publish(batches)
+            for batch in batches:
+                batch.values = None  # freed while they are still in the processor's cache
             self._committed(batches)
         for publish, ack in acks:
             if not publish.done.done():

@@ -69,19 +69,13 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
 
 
 def values(batch: Batch) -> list[object]:
-    """The values of a batch, which were checked when they came: 0.35 µs a plain record, once.
-
-    They are kept on the batch, unless it has cooled or its records are large.
-    """
+    """The values of a batch, which were checked when they came: 0.35 µs a plain record that is decoded again."""
     if batch.values is not None:
         return batch.values
     raw = batch.records
     sizes = list(map(len, raw))
     documents = plain_documents(raw, sizes) if max(sizes, default=0) < TABLE else None
-    found = [_value(record) for record in raw] if documents is None else list(map(decode_checked, documents))
-    if not batch.is_cool and sum(sizes) <= _LARGE * len(raw):
-        batch.values = found
-    return found
+    return [_value(record) for record in raw] if documents is None else list(map(decode_checked, documents))
 
 
 def headers(record: bytes) -> dict[str, str]:
