@@ -127,6 +127,7 @@ class Exchange:
             await self.send(last)
         finally:
             discarding.cancel()
+            await asyncio.wait({discarding})
 
     async def run(self, app: App, body: bytes | None = None) -> None:
         """Lets an ASGI app answer; `body`, if any, is the request's, read before."""

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from ratsvc.errors import RatError
 from ratsvc.http_api.problem import (
+    CrossSite,
     HeadersTooLarge,
     MalformedRequest,
     NotFound,
@@ -28,6 +29,7 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::[0-9
 _FIELD_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]+\Z")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.I | re.S)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -72,6 +74,10 @@ def check(scope: dict[str, Any], limits: Limits) -> Head:
         raise UpgradeRefused("this service does not speak WebSocket")
     length, chunked = _framing(headers)
     method = scope["method"]
+    if method not in _SAFE and (
+        headers.get(b"sec-fetch-site") == [b"cross-site"] or headers.get(b"origin") == [b"null"]
+    ):
+        raise CrossSite("a page of another site may not change anything here")
     path = "" if method == "CONNECT" else _path(scope["raw_path"], host)
     return Head(method, path, headers, length, chunked)
 

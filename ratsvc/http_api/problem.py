@@ -64,6 +64,12 @@ class UpgradeRefused(InvalidArgument):
     slug, title, http_status = "upgrade-refused", "Upgrade refused", 426
 
 
+class CrossSite(InvalidArgument):
+    """A page of another site may not change anything here: browsers say so with the request (Fetch Metadata)."""
+
+    slug, title, grpc_code, http_status = "cross-site", "Cross-site request", 7, 403
+
+
 class Internal(RatError):
     """Something failed inside the service; its log says what."""
 

@@ -98,6 +98,14 @@ def test_bad_targets_are_refused(target: bytes, status: int) -> None:
     assert refused(scope(target)).http_status == status
 
 
+@pytest.mark.parametrize("header", [(b"sec-fetch-site", b"cross-site"), (b"origin", b"null")])
+def test_a_page_of_another_site_may_read_but_not_write(header: tuple[bytes, bytes]) -> None:
+    assert refused(scope(b"/v1/streams/a", HOST, header, method="POST")).http_status == 403
+    assert check(scope(b"/v1/streams/a", HOST, header), Limits()).path == "/v1/streams/a"
+    same = (b"sec-fetch-site", b"same-origin")
+    assert check(scope(b"/v1/streams/a", HOST, same, method="POST"), Limits()).method == "POST"
+
+
 def test_the_absolute_form_is_taken_for_the_host_itself() -> None:
     assert check(scope(b"HTTP://LOCALHOST:8080/healthz"), Limits()).path == "/healthz"
     assert check(scope(b"http://localhost:8080"), Limits()).path == "/"
