@@ -36,7 +36,9 @@ class Format(ABC):
     breaks_on_gap: ClassVar[bool] = False
     """Whether a gap cannot be said in band, so that the response has to be broken off."""
 
-    def __init__(self, epoch: str, view: View, int64_as_string: bool, retry_ms: int) -> None:
+    def __init__(
+        self, epoch: str, view: View = View.VALUE, int64_as_string: bool = False, retry_ms: int = 2000
+    ) -> None:
         self.epoch = epoch
         self.view = view
         self.int64_as_string = int64_as_string

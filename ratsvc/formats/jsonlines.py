@@ -27,6 +27,8 @@ class JsonLines(Format):
         return self._word("gap", jsonview.gap_object(gap, self.epoch))
 
     def end(self, end: End) -> bytes:
+        if self.view is View.VALUE and end.reason in ("limit", "until"):
+            return b""  # the reader set this end itself: a pipe gets values and nothing else
         return self._word("end", jsonview.end_object(end, self.epoch))
 
     def heartbeat(self, offset: int) -> bytes:

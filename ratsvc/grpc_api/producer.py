@@ -10,30 +10,23 @@ Cost beside gRPC's own: 0.5 µs a record (parsing and checks) and about 25 µs a
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
-from google.protobuf.message import DecodeError
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.core.record import Draft
-from ratsvc.errors import DigestMismatch, InvalidArgument, InvalidValue, RatError, TooLarge, Unavailable, Unsupported
+from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsupported
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api.envelope import parse
-from ratsvc.grpc_api.status import abort, status_of
+from ratsvc.grpc_api.status import abort, guarded, status_of
+from ratsvc.grpc_api.upload import Uploading
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
 
-_log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
-
-MAX_CHUNK_BYTES = 1024 * 1024
-UPLOAD_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -63,13 +56,12 @@ class Producer:
 
     async def publish(self, data: bytes, context: Context) -> bytes:
         """One batch."""
-        try:
+
+        async def answer() -> bytes:
             await self._broker.wait_for_room()
-            draft = self._draft(data, "")
-            return self._ack(await self._broker.submit(draft)).SerializeToString()
-        except RatError as error:
-            await abort(context, error)
-            raise
+            return self.acknowledgement(await self._broker.submit(self.draft(data, ""))).SerializeToString()
+
+        return await guarded(context, answer())
 
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""
@@ -86,13 +78,9 @@ class Producer:
 
     async def upload(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """A file in chunks. What was stored stays when the upload breaks off."""
-        try:
-            return (await self._upload(requests)).SerializeToString()
-        except RatError as error:
-            await abort(context, error)
-            raise
+        return await guarded(context, Uploading(self._broker).run(requests))
 
-    def _draft(self, data: bytes, stream_before: str) -> Draft:
+    def draft(self, data: bytes, stream_before: str) -> Draft:
         """A request, checked. Raises RatError."""
         if len(data) > self._limits.request_bytes:
             raise TooLarge(f"the request has {len(data)} bytes; at most {self._limits.request_bytes} are taken")
@@ -109,7 +97,7 @@ class Producer:
         columns = wire.parse_records(records, self._checks)
         return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer)
 
-    def _ack(self, ack: Ack) -> pb.PublishResponse:
+    def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
         return pb.PublishResponse(
             first_offset=ack.first,
             last_offset=ack.last,
@@ -117,67 +105,6 @@ class Producer:
             duplicates=ack.duplicates,
             epoch=self._broker.epoch,
         )
-
-    async def _upload(self, requests: AsyncIterator[bytes]) -> pb.UploadResponse:
-        start: pb.UploadStart | None = None
-        digest, size, chunks = hashlib.sha256(), 0, 0
-        first = last = 0
-        pending: deque[tuple[asyncio.Future[Ack], int]] = deque()
-        waiting = 0
-        expected = b""
-        ended = False
-        async for data in requests:
-            part = _upload_part(data)
-            kind = part.WhichOneof("part")
-            if ended or (kind == "start") == (start is not None) or kind is None:
-                raise InvalidArgument("an upload is one start, then chunks, then one end", field="part")
-            if kind == "start":
-                start = part.start
-                check_name(start.stream)
-                continue
-            if kind == "end":
-                expected, ended = part.end.sha256, True
-                continue
-            assert start is not None
-            chunk = part.chunk
-            if not 0 < len(chunk) <= min(MAX_CHUNK_BYTES, self._limits.value_bytes - 1024):
-                raise TooLarge("a chunk must have 1 byte to just under the limit of a value", field="chunk")
-            digest.update(chunk)
-            size += len(chunk)
-            headers = None if chunks else {"name": start.name, "content-type": start.content_type}
-            record = wire.record(chunk, headers={k: v for k, v in (headers or {}).items() if v})
-            chunks += 1
-            await self._broker.wait_for_room()
-            pending.append((self._broker.submit(Draft(start.stream, [record])), len(record)))
-            waiting += len(record)
-            while waiting > UPLOAD_WINDOW_BYTES:
-                done, freed = pending.popleft()
-                ack = await done
-                first, last, waiting = first or ack.first, ack.last, waiting - freed
-        for done, _ in pending:
-            ack = await done
-            first, last = first or ack.first, ack.last
-        if start is None or not ended:
-            raise InvalidArgument("the upload broke off: it has no end", field="part")
-        if (start.size and start.size != size) or (expected and expected != digest.digest()):
-            raise DigestMismatch(f"{size} bytes arrived, and they are not those that were announced", field="end")
-        if start.end_stream:
-            await self._broker.end(start.stream)
-        return pb.UploadResponse(
-            size=size,
-            sha256=digest.digest(),
-            first_offset=first,
-            last_offset=last,
-            records=chunks,
-            epoch=self._broker.epoch,
-        )
-
-
-def _upload_part(data: bytes) -> pb.UploadRequest:
-    try:
-        return pb.UploadRequest.FromString(data)
-    except DecodeError:
-        raise InvalidValue("malformed UploadRequest") from None
 
 
 class _PublishCall:
@@ -198,11 +125,11 @@ class _PublishCall:
         """Parses and queues until the producer is done, or the service drains."""
         stream, number = "", 0
         try:
-            while (data := await self._context.read()) is not grpc.aio.EOF:
+            while (data := await self._context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 number += 1
                 outcome: asyncio.Future[Ack] | RatError
                 try:
-                    draft = self._producer._draft(data, stream)
+                    draft = self._producer.draft(data, stream)
                     stream = draft.stream
                     outcome = self._broker.submit(draft)
                 except RatError as error:
@@ -234,7 +161,7 @@ class _PublishCall:
         try:
             if isinstance(answer.outcome, RatError):
                 raise answer.outcome
-            response.ack.CopyFrom(self._producer._ack(await answer.outcome))
+            response.ack.CopyFrom(self._producer.acknowledgement(await answer.outcome))
         except RatError as error:
             where = f"at message {answer.number}"
             detail = f"{error.detail} {where}"

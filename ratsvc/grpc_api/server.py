@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
 from ratsvc.flow.broker import Broker
+from ratsvc.grpc_api.admin import Streams
+from ratsvc.grpc_api.consumer import Consumer
 from ratsvc.grpc_api.producer import Producer
 from ratsvc.settings import Settings
 
 HEADROOM_BYTES = 1024 * 1024
+"""A request a little over the limit gets an answer of its own; far over it the transport refuses it."""
+SERVICES = (
+    producer_pb2.DESCRIPTOR.services_by_name["ProducerService"].full_name,
+    consumer_pb2.DESCRIPTOR.services_by_name["ConsumerService"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["StreamService"].full_name,
+)
 
 
-def OPTIONS(settings: Settings) -> list[tuple[str, Any]]:
-    return [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", settings.limits.request_bytes + HEADROOM_BYTES), ("grpc.max_send_message_length", -1), ("grpc.max_concurrent_streams", settings.limits.calls_per_connection)]
+def options(settings: Settings) -> list[tuple[str, Any]]:
+    """Channel arguments (grpc/grpc: `include/grpc/impl/channel_arg_names.h`)."""
+    limits = settings.limits
+    minute_ms = 60_000
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.request_bytes + HEADROOM_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.keepalive_time_ms", minute_ms),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.max_connection_age_ms", 30 * minute_ms),
+        ("grpc.max_connection_age_grace_ms", 5 * minute_ms),
+        ("grpc.server_handshake_timeout_ms", 20_000),
+    ]
 
 
-def add_services(server: grpc.aio.Server, broker: Broker) -> None:
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rat.v1.ProducerService", Producer(broker).handlers()),))
+class Health:
+    """The health of every service, for `grpc.health.v1`."""
+
+    def __init__(self) -> None:
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+    async def set(self, serving: bool) -> None:
+        """Says whether requests are taken."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self.servicer.set(service, status)
+
+
+def add_services(server: grpc.aio.Server, broker: Broker) -> Health:
+    """Adds `rat.v1`, health (not serving yet) and reflection."""
+    all_handlers = (Producer(broker).handlers(), Consumer(broker).handlers(), Streams(broker).handlers())
+    for name, handlers in zip(SERVICES, all_handlers, strict=True):
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    state = Health()
+    health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return state

@@ -1,29 +1,30 @@
-"""Errors as `google.rpc.Status`, with ErrorInfo, BadRequest and RetryInfo (google/rpc/error_details.proto)."""
+"""Errors as `google.rpc.Status`, with ErrorInfo, BadRequest and RetryInfo (google/rpc/error_details.proto), and
+handlers that turn what is raised into them, once."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from ratsvc.errors import RatError
+from ratsvc.errors import InvalidValue, RatError
 
 DOMAIN = "ratsvc"
 _log = structlog.get_logger()
-_T = TypeVar("_T")
+Request = TypeVar("Request", bound=Message)
 
 
-def status_of(error: RatError, where: str = "") -> status_pb2.Status:
-    """The status that says `error`; `where` begins its message."""
+def status_of(error: RatError) -> status_pb2.Status:
+    """The status that says `error`."""
     reason = error.slug.upper().replace("-", "_")
-    details = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.detail)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
@@ -35,34 +36,42 @@ def status_of(error: RatError, where: str = "") -> status_pb2.Status:
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    return status_pb2.Status(code=error.grpc_code, message=where + error.detail, details=packed)
+    return status_pb2.Status(code=error.grpc_code, message=error.detail, details=packed)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: RatError) -> None:
-    """Ends the call with the error's status."""
+    """Ends the call with the error's status; raises what ends the handler."""
     status = rpc_status.to_status(status_of(error))
-    context.set_trailing_metadata(status.trailing_metadata)
-    await context.abort(status.code, status.details)
+    await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def guarded(handler: Callable[[Any, Any, Any], Awaitable[_T]]) -> Callable[[Any, Any, Any], Awaitable[_T]]:
-    """Turns what a unary-response handler raises into a status; an unexpected error is logged and says nothing."""
-
-    @wraps(handler)
-    async def call(self: Any, request: Any, context: Any) -> _T:
-        try:
-            return await handler(self, request, context)
-        except RatError as error:
-            await abort(context, error)
-            raise
-        except (grpc.aio.AbortError, grpc.aio.UsageError):
-            raise
-        except Exception:
-            _log.exception("call_failed", call=handler.__name__)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-            raise
-
-    return call
+def parsed(kind: type[Request], data: bytes) -> Request:
+    """A request message. Raises InvalidValue."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise InvalidValue(f"malformed {kind.DESCRIPTOR.name}") from None
 
 
-INVALID_ARGUMENT = code_pb2.INVALID_ARGUMENT
+def unary(kind: type[Request], handle: Callable[[Request], Awaitable[Message]]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A unary method from bytes to bytes."""
+
+    async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        async def answer() -> bytes:
+            return (await handle(parsed(kind, data))).SerializeToString()
+
+        return await guarded(context, answer())
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+async def guarded(context: grpc.aio.ServicerContext[Any, Any], answer: Awaitable[bytes]) -> bytes:
+    """Awaits `answer`; what it raises becomes the call's status. An unexpected error is logged and says nothing."""
+    try:
+        return await answer
+    except RatError as error:
+        await abort(context, error)
+    except Exception:
+        _log.exception("call_failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+    raise AssertionError("abort raises")

@@ -52,8 +52,8 @@ class Server:
             http = HttpServer(create_app(self.broker), settings.http, settings.limits)
             stack.push_async_callback(http.stop, EDGE_GRACE_S)
             self.http_port = http.port
-            grpc_server = grpc.aio.server(options=grpc_api.OPTIONS(settings))
-            grpc_api.add_services(grpc_server, self.broker)
+            grpc_server = grpc.aio.server(options=grpc_api.options(settings))
+            self._health = grpc_api.add_services(grpc_server, self.broker)
             try:
                 self.grpc_port = grpc_server.add_insecure_port(settings.grpc)
             except RuntimeError:
@@ -61,6 +61,7 @@ class Server:
             stack.push_async_callback(grpc_server.stop, EDGE_GRACE_S)
             await grpc_server.start()
             await http.start()
+            await self._health.set(True)
             self._stack = stack.pop_all()
         return self
 
@@ -73,6 +74,7 @@ class Server:
 
     async def drain(self, spread_s: float) -> None:
         """Tells everyone to go; returns when the readers have gone, or after `stop_timeout_s`."""
+        await self._health.set(False)
         try:
             await asyncio.wait_for(self.broker.drain(spread_s), max(1.0, self._settings.stop_timeout_s - 5.0))
         except TimeoutError:
