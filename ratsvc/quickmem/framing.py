@@ -32,7 +32,7 @@ class _Heads(dict[int, bytes]):
     """Heads by the size of the document."""
 
     def __missing__(self, size: int) -> bytes:
-        self[size] = head = make_head(size)
+        self[size] = head = _make_head(size)
         return head
 
 
@@ -44,38 +44,35 @@ class _RecordHeads(dict[int, bytes]):
         return head
 
 
-def make_head(size: int, tag: bytes = _PACKED) -> bytes:
-    """The head of a record with a document of `size` bytes."""
+def _make_head(size: int, tag: bytes = _PACKED) -> bytes:
     kind = tag + _varint(size)
     return _VALUE + _varint(len(kind) + size) + kind
 
 
-def make_json_head(size: int) -> bytes:
-    """The head of a record with a JSON document of `size` bytes."""
-    return make_head(size, _JSON)
-
-
 def _make_record_head(size: int) -> bytes:
     for width in range(4, min(size, 12) + 1):
-        head = make_head(size - width)
+        head = _make_head(size - width)
         if len(head) == width:
             return head
     return bytes(size + 1)  # Longer than the record: it cannot begin so.
 
 
-#: Head by size of the document, under `TABLE`.
-heads = _Heads()
-#: Head by size of the record, under `TABLE`.
-record_heads = _RecordHeads()
-_head_of = record_heads.__getitem__
+_heads = _Heads()
+_record_heads = _RecordHeads()
+_record_head_of = _record_heads.__getitem__
+#: Large records come in few sizes: chunks of a file.
+_large_head = lru_cache(maxsize=256)(_make_head)
+_large_record_head = lru_cache(maxsize=256)(_make_record_head)
 
 
-def plain_documents(records: list[bytes], sizes: list[int]) -> list[bytes] | None:
-    """The documents of records under `TABLE` bytes; None unless all are a head and a document: 0.12 µs a record."""
-    found = list(map(_head_of, sizes))
-    documents = list(map(bytes.removeprefix, records, found))
-    # A head that a record does not begin with was not removed, and the sums tell.
-    return documents if sum(map(len, documents)) + sum(map(len, found)) == sum(sizes) else None
+def head(size: int) -> bytes:
+    """The head of a record with a packed document of `size` bytes."""
+    return _heads[size] if size < TABLE else _large_head(size)
+
+
+def json_head(size: int) -> bytes:
+    """The head of a record with a JSON document of `size` bytes."""
+    return _make_head(size, _JSON)
 
 
 def find_document(record: bytes) -> tuple[int, int]:
@@ -90,9 +87,37 @@ def find_document(record: bytes) -> tuple[int, int]:
         end = (low & 0x7F | record[2] << 7) + 3
     else:
         end = (low & 0x7F | (record[2] & 0x7F) << 7 | record[3] << 14) + 4
+    if end > size:
+        return 0, 0
     # This may have read a longer number wrongly: then it does not begin with the head that `end` asks for.
-    head = record_heads[end] if end < TABLE else _make_record_head(end)
-    return (len(head), end) if end <= size and record.startswith(head) else (0, 0)
+    found = _record_heads[end] if end < TABLE else _large_record_head(end)
+    return (len(found), end) if record.startswith(found) else (0, 0)
+
+
+def split(records: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[str] | None, list[str] | None] | None:
+    """Documents, keys and events of records under `TABLE` bytes: 0.12 µs a record without tail, 0.6 µs with one.
+
+    None when one does not begin with a packed document, or its tail is refused: a look at each has to say why.
+    """
+    heads = list(map(_record_head_of, sizes))
+    documents = list(map(bytes.removeprefix, records, heads))
+    # A head that a record does not begin with was not removed, and the sums tell.
+    if sum(map(len, documents)) + sum(map(len, heads)) == sum(sizes):
+        return documents, None, None
+    documents.clear()
+    found: list[tuple[str, str]] = []
+    for record in records:
+        start, end = find_document(record)
+        try:
+            both = labels(record[end:]) if start else None
+        except InvalidArgument:
+            return None
+        if both is None:
+            return None
+        documents.append(record[start:end])
+        found.append(both)
+    keys, events = zip(*found, strict=True)
+    return documents, list(keys) if any(keys) else None, list(events) if any(events) else None
 
 
 def labels(tail: bytes) -> tuple[str, str] | None:
@@ -163,7 +188,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not name or _over(name, MAX_HEADER_NAME_BYTES):
             raise InvalidArgument(f"headers must have names of 1 to {MAX_HEADER_NAME_BYTES} bytes", field="headers")
         if _over(value, MAX_HEADER_VALUE_BYTES):
-            raise InvalidArgument(f"headers must have values of at most {MAX_HEADER_VALUE_BYTES} bytes", field="headers")
+            raise InvalidArgument(f"headers must be of at most {MAX_HEADER_VALUE_BYTES} bytes", field="headers")
         if _BREAKS.search(name) or _BREAKS.search(value):
             raise InvalidArgument("headers must not contain line breaks or NUL", field="headers")
 

@@ -2,7 +2,7 @@
 
 `from_json` gives what JSON can say, within the limits of values: numbers that are out of range (1e400, an
 integer over 64 bits), lone surrogates and NaN are refused, and of a name that comes twice the last wins.
-Cost: 0.3 µs to write a map of four fields, 0.5 µs to read one.
+Cost for a map of four fields: 0.6 µs to write, 0.1 µs in `json_lines`, 0.5 µs to read.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from collections.abc import Sequence
 import msgspec
 
 from ratsvc.errors import InvalidValue
-from ratsvc.quickmem.limits import check, too_deep
-from ratsvc.quickmem.plain import is_flat, plain
+from ratsvc.quickmem.limits import KEY_BYTES, SMALL, check, is_within, too_deep
+from ratsvc.quickmem.packed import ShortKey, common_shape, encode_plain
+from ratsvc.quickmem.plain import plain
 
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder().decode
-#: Integers that every double holds exactly.
+_decode_short = msgspec.json.Decoder(common_shape(str)).decode
+_decode_small = msgspec.json.Decoder(common_shape(ShortKey)).decode
+#: Integers up to this are exact in every double.
 _SAFE = 2**53
-_LONG_SAFE_RUN = re.compile(rb"[0-9]{16}")
-_LONG_INT_RUN = re.compile(rb"[0-9]{19}")
+_MAY_BE_UNSAFE = re.compile(rb"[0-9]{16}")
 
 
 def to_json(value: object, *, int64_as_string: bool = False) -> bytes:
@@ -31,21 +33,16 @@ def to_json(value: object, *, int64_as_string: bool = False) -> bytes:
         InvalidValue: it breaks the value model: see `plain`.
         TypeError: it holds something that has no encoding.
     """
-    checked = plain(value)
-    try:
-        data = _encoder.encode(checked)
-    except UnicodeEncodeError:
-        raise InvalidValue("value has text with lone surrogates", field="value") from None
-    if int64_as_string and _LONG_SAFE_RUN.search(data):
-        return _encoder.encode(_strings(checked))
-    return data
+    checked = value if is_within(value) else plain(value)
+    encode_plain(checked)  # Refuses what is out of range.
+    return json_lines([checked], int64_as_string=int64_as_string)[:-1]
 
 
 def json_lines(values: Sequence[object], *, int64_as_string: bool = False) -> bytes:
     """Returns the values, which a decoder of this package made, as JSON documents, each ended by a line feed."""
     data = _encoder.encode_lines(values)
-    if int64_as_string and _LONG_SAFE_RUN.search(data):
-        return _encoder.encode_lines([_strings(value) for value in values])
+    if int64_as_string and _MAY_BE_UNSAFE.search(data):
+        return _encoder.encode_lines([_unsafe_as_text(value) for value in values])
     return data
 
 
@@ -55,6 +52,19 @@ def from_json(data: bytes | memoryview) -> object:
     Raises:
         InvalidValue: it is not one (the message says at which byte), or breaks the value model.
     """
+    size = len(data)
+    if size < SMALL:
+        try:
+            value = _decode_short(data) if size <= KEY_BYTES else _decode_small(data)
+        except ValueError:
+            value = _decode_exact(data)  # Not of the common shape: the exact check decides.
+    else:
+        value = _decode_exact(data)
+    encode_plain(value)  # Refuses integers that are out of range.
+    return value
+
+
+def _decode_exact(data: bytes | memoryview) -> object:
     try:
         value = _decode(data)
     except RecursionError:
@@ -63,21 +73,16 @@ def from_json(data: bytes | memoryview) -> object:
         raise InvalidValue("value has text that is not UTF-8", field="value") from None
     except msgspec.MsgspecError as error:
         raise InvalidValue(f"value is not one JSON document: {error}", field="value") from None
-    if not is_flat(value) or len(data) > _SHORT or _LONG_INT_RUN.search(data):
-        check(value, ints=True)
+    check(value)
     return value
 
 
-#: In a document of at most this size no key can be too long.
-_SHORT = 256
-
-
-def _strings(value: object) -> object:
+def _unsafe_as_text(value: object) -> object:
     """A decoded value with the integers beyond ±2^53 as text."""
     if type(value) is int and not -_SAFE <= value <= _SAFE:
         return str(value)
     if isinstance(value, dict):
-        return {key: _strings(item) for key, item in value.items()}
+        return {key: _unsafe_as_text(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_strings(item) for item in value]
+        return [_unsafe_as_text(item) for item in value]
     return value

@@ -4,7 +4,7 @@ Plain values are None, bool, int, float, str, bytes, datetime in UTC, list, and 
 limits. Also taken: tuples, bytearray and memoryview, Enum (its value), UUID and Decimal (as text), dataclasses
 and msgspec structs (as maps). Anything else is a TypeError, and nothing is changed silently: an integer over
 64 bits, a datetime without a zone, a key that is not text are refused.
-Cost: about 0.15 µs a node; encoders come here only when `is_flat` does not settle it.
+Cost: about 0.2 µs a node; what `limits.is_within` passes is not brought here.
 """
 
 from __future__ import annotations
@@ -14,87 +14,77 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from itertools import count
-from typing import cast
 from uuid import UUID
 
 import msgspec
 
 from ratsvc.errors import InvalidValue
-from ratsvc.quickmem.limits import DEPTH, MAP_KEYS, MAX_INT, MIN_INT, NODES, SCALARS, check_keys, too_deep
-
-_STR = frozenset({str})
-
-
-def is_flat(value: object) -> bool:
-    """Whether `value` is a plain scalar, or a list or map of plain scalars, within the limits of counts.
-
-    Not looked at: the range of integers, the length of keys, and whether text can be UTF-8.
-    """
-    kind = type(value)
-    if kind is dict:
-        entries = cast(dict[object, object], value)
-        return (
-            len(entries) <= MAP_KEYS
-            and _STR.issuperset(map(type, entries))
-            and SCALARS.issuperset(map(type, entries.values()))
-        )
-    if kind is list:
-        items = cast(list[object], value)
-        return len(items) < NODES and SCALARS.issuperset(map(type, items))
-    return kind in SCALARS
+from ratsvc.quickmem.limits import (
+    DEPTH,
+    MAX_INT,
+    MIN_INT,
+    NODES,
+    SCALARS,
+    check_keys,
+    not_an_int64,
+    too_deep,
+    too_many,
+)
 
 
 def plain(value: object) -> object:
-    """Returns `value` as a plain value. It may share parts with `value`.
+    """Returns `value` as a plain value. It may share scalars with `value`, but no container.
 
     Raises:
         InvalidValue: out of range, too deep (or within itself), too many nodes, a key that is not text.
         TypeError: of a type that has no encoding.
     """
-    nodes = count(1)
+    nodes = 1
 
     def convert(item: object, depth: int) -> object:
-        if next(nodes) > NODES:
-            raise InvalidValue(f"value has more than {NODES} nodes", field="value")
-        if type(item) in SCALARS:
-            if type(item) is int and not MIN_INT <= item <= MAX_INT:
-                raise InvalidValue("value has an integer outside -2^63 to 2^64-1", field="value")
+        nonlocal nodes
+        if type(item) in SCALARS and type(item) is not int:
             return item
         item = _base(item)
-        if isinstance(item, dict):
-            if depth == DEPTH:
-                raise too_deep()
-            entries = {_key(key): convert(part, depth + 1) for key, part in item.items()}
-            check_keys(entries)
-            return entries
-        if isinstance(item, list | tuple):
-            if depth == DEPTH:
-                raise too_deep()
+        if not isinstance(item, dict | list | tuple):
+            return _leaf(item)
+        nodes += len(item)
+        if nodes > NODES:
+            raise too_many()
+        if depth == DEPTH:
+            raise too_deep()
+        if not isinstance(item, dict):
             return [convert(part, depth + 1) for part in item]
-        return item if type(item) in SCALARS and type(item) is not int else _leaf(item)
+        entries = {_key(key): convert(part, depth + 1) for key, part in item.items()}
+        check_keys(entries)
+        return entries
 
     return convert(value, 0)
 
 
 def _base(item: object) -> object:
-    """An Enum's value, a struct's or dataclass's fields; else the item itself."""
-    if isinstance(item, Enum):
-        return _base(item.value)
+    """An Enum's value, the fields of a struct or dataclass; else the item itself."""
+    if type(item) in _COMMON:
+        return item
+    while isinstance(item, Enum):
+        item = item.value
     if isinstance(item, msgspec.Struct):
-        tag = item.__struct_config__
-        fields = {} if tag.tag is None else {str(tag.tag_field): tag.tag}
-        names = zip(item.__struct_encode_fields__, item.__struct_fields__, strict=True)
-        return fields | {name: getattr(item, field) for name, field in names}
+        config = item.__struct_config__
+        fields: dict[object, object] = {} if config.tag is None else {config.tag_field: config.tag}
+        for name, field in zip(item.__struct_encode_fields__, item.__struct_fields__, strict=True):
+            fields[name] = getattr(item, field)
+        return fields
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
     return item
 
 
 def _leaf(item: object) -> object:
+    if item is None or isinstance(item, bool):
+        return item
     if isinstance(item, int):
         if not MIN_INT <= item <= MAX_INT:
-            raise InvalidValue("value has an integer outside -2^63 to 2^64-1", field="value")
+            raise not_an_int64()
         return int(item)
     for kind, convert in _LEAVES.items():
         if isinstance(item, kind):
@@ -103,11 +93,13 @@ def _leaf(item: object) -> object:
 
 
 def _key(key: object) -> str:
-    if isinstance(key, Enum):
+    if type(key) is str:
+        return key
+    while isinstance(key, Enum):
         key = key.value
     if not isinstance(key, str):
         raise InvalidValue("value has a map key that is not text", field="value")
-    return key if type(key) is str else str.__str__(key)
+    return str.__str__(key)
 
 
 def _utc(moment: datetime) -> datetime:
@@ -119,6 +111,7 @@ def _utc(moment: datetime) -> datetime:
         raise InvalidValue("value has a time outside the years 1 to 9999", field="value") from None
 
 
+_COMMON = frozenset({dict, list, tuple, int, datetime})
 _LEAVES: dict[type, Callable[..., object]] = {
     datetime: _utc,
     float: float,

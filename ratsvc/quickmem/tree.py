@@ -14,7 +14,7 @@ from rat.v1.value_pb2 import DataValue
 
 from ratsvc.errors import InvalidValue
 from ratsvc.quickmem.jsontext import from_json
-from ratsvc.quickmem.limits import DEPTH, MAP_KEYS, NODES, check_keys, too_deep
+from ratsvc.quickmem.limits import DEPTH, MAP_KEYS, NODES, check_keys, lone_surrogates, too_deep, too_many
 from ratsvc.quickmem.packed import pack, unpack
 from ratsvc.quickmem.plain import plain
 
@@ -32,7 +32,7 @@ def to_tree(value: object) -> DataValue:
     try:
         _fill(tree, plain(value))
     except UnicodeEncodeError:
-        raise InvalidValue("value has text with lone surrogates", field="value") from None
+        raise lone_surrogates() from None
     return tree
 
 
@@ -99,7 +99,7 @@ class _Reader:
         """The value of a tree that stands `depth` levels deep."""
         self._nodes += 1
         if self._nodes > NODES:
-            raise InvalidValue(f"value has more than {NODES} nodes", field="value")
+            raise too_many()
         kind = tree.WhichOneof("kind")
         if kind == "list_value":
             _go_deeper(depth)

@@ -12,21 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ratsvc.core.record import Batch
-from ratsvc.errors import RatError, TooLarge
+from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
     TABLE,
     check_labels,
     find_document,
-    heads,
+    head,
+    json_head,
     labels,
-    make_head,
-    make_json_head,
     make_tail,
     parse,
-    plain_documents,
+    split,
 )
 from ratsvc.quickmem.limits import KEY_BYTES, ValueLimits
-from ratsvc.quickmem.packed import blob_start, decode_checked, decode_short, decode_small, pack, unpack
+from ratsvc.quickmem.packed import blob_start, decode_checked, decode_short, decode_small, pack, unpack, unpack_exact
 from ratsvc.quickmem.tree import from_data_value
 
 #: Of records over this size on average, the values are not kept beside the records.
@@ -60,11 +59,11 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
         where = f"records[{at}]"
         raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
-    if largest < TABLE and (documents := plain_documents(raw, sizes)) is not None:
-        try:
-            return Columns(list(map(decode_short if largest <= KEY_BYTES else decode_small, documents)), None, None)
-        except ValueError:
-            pass  # Not all of the common shape: one by one.
+    if largest < TABLE and (parts := split(raw, sizes)) is not None:
+        documents, keys, events = parts
+        found = _decode_all(documents, largest)
+        if found is not None:
+            return Columns(found, keys, events)
     return _parse_each(raw, keep=sum(sizes) <= _LARGE * len(raw))
 
 
@@ -74,8 +73,8 @@ def values(batch: Batch) -> list[object]:
         return batch.values
     raw = batch.records
     sizes = list(map(len, raw))
-    documents = plain_documents(raw, sizes) if max(sizes, default=0) < TABLE else None
-    return [_value(record) for record in raw] if documents is None else list(map(decode_checked, documents))
+    parts = split(raw, sizes) if max(sizes, default=0) < TABLE else None
+    return [_value(record) for record in raw] if parts is None else list(map(decode_checked, parts[0]))
 
 
 def headers(record: bytes) -> dict[str, str]:
@@ -104,8 +103,7 @@ def record_from_packed(
     Raises:
         InvalidArgument: the key, event or a header breaks its rule.
     """
-    size = len(packed)
-    start = (heads[size] if size < TABLE else make_head(size)) + packed
+    start = head(len(packed)) + packed
     return start + make_tail(key, event, headers) if key or event or headers else start
 
 
@@ -115,8 +113,20 @@ def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mappi
     Raises:
         InvalidArgument: the key, event or a header breaks its rule.
     """
-    start = make_json_head(len(json)) + json
+    start = json_head(len(json)) + json
     return start + make_tail(key, event, headers) if key or event or headers else start
+
+
+def _decode_all(documents: list[bytes], largest: int) -> list[object] | None:
+    """The values of documents of which none has more than `largest` bytes, checked; None when one is refused."""
+    try:
+        return list(map(decode_short if largest <= KEY_BYTES else decode_small, documents))
+    except ValueError:
+        pass  # Not all of the common shape.
+    try:
+        return list(map(unpack_exact, documents))
+    except InvalidValue:
+        return None
 
 
 def _parse_each(raw: list[bytes], *, keep: bool) -> Columns:
