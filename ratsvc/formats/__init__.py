@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats.base import Format, View, encode_items
-from ratsvc.formats.binary import Binary, Frames
+from ratsvc.formats.binary import Binary
 from ratsvc.formats.jsonlines import JsonLines, JsonSequence
 from ratsvc.formats.negotiation import negotiate, wants_html
 from ratsvc.formats.raw import Chunked, Text
@@ -12,9 +12,7 @@ from ratsvc.formats.sse import Sse
 
 __all__ = ["Format", "View", "encode_items", "make_format", "negotiate", "wants_html"]
 
-_FORMATS: dict[str, type[Format]] = {
-    fmt.name: fmt for fmt in (Sse, JsonLines, JsonSequence, Text, Chunked, Binary, Frames)
-}
+_FORMATS: dict[str, type[Format]] = {fmt.name: fmt for fmt in (Sse, JsonLines, JsonSequence, Text, Chunked, Binary)}
 
 
 def make_format(

@@ -1,18 +1,16 @@
 """Binary: `rat.v1.Frame` messages, each after its length as a varint; and the bare frames for gRPC.
 
 A batch's frame is put together from the records as they were published: a head of protobuf, then tag, length and
-bytes of each record in one join. Cost: 0.1 µs a record.
+bytes of each record in one join. Cost: 0.08 µs a record.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
 
 from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
-from ratsvc.formats.base import Format, encode_items
+from ratsvc.formats.base import Format, View, encode_items
 
 _BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
 _RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
@@ -24,18 +22,31 @@ class Frames(Format):
     name = "frames"
     media_type = "application/grpc+proto"
 
+    def __init__(
+        self, epoch: str, view: View = View.VALUE, int64_as_string: bool = False, retry_ms: int = 2000
+    ) -> None:
+        super().__init__(epoch, view, int64_as_string, retry_ms)
+        self.key = self.name  # No option changes a frame.
+
     def _encode(self, batch: Batch) -> bytes:
+        return b"".join(self._parts(batch)[0])
+
+    def _parts(self, batch: Batch) -> tuple[list[bytes], int]:
+        """The pieces of a batch's frame, and their size."""
         time = Timestamp()
         time.FromNanoseconds(batch.time_ns)
-        head = pb.RecordBatch(stream=batch.stream, first_offset=batch.first, time=time)
+        message = pb.RecordBatch(stream=batch.stream, first_offset=batch.first, time=time)
         if not isinstance(batch.offsets, range):
-            head.offsets.extend(batch.offsets)
-        parts: list[bytes] = [b""] * (2 * len(batch))
-        parts[::2] = [_record_head(len(record)) for record in batch.records]
-        parts[1::2] = batch.records
+            message.offsets.extend(batch.offsets)
+        head = message.SerializeToString()
+        heads = _record_heads(batch.records)
+        size = len(head) + sum(map(len, heads)) + batch.size
+        start = _BATCH_TAG + varint(size)
         # Fields may come in any order (protobuf encoding guide): the records follow the rest.
-        body = head.SerializeToString() + b"".join(parts)
-        return _BATCH_TAG + varint(len(body)) + body
+        parts = [start, head] + [b""] * (2 * len(heads))
+        parts[2::2] = heads
+        parts[3::2] = batch.records
+        return parts, len(start) + size
 
     def start(self, offset: int) -> bytes:
         return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset), epoch=self.epoch)))
@@ -69,8 +80,9 @@ class Binary(Frames):
     media_type = "application/vnd.rat.v1.frames+protobuf"
 
     def _encode(self, batch: Batch) -> bytes:
-        frame = super()._encode(batch)
-        return varint(len(frame)) + frame
+        parts, size = self._parts(batch)
+        parts.insert(0, varint(size))
+        return b"".join(parts)
 
     def _frame(self, frame: pb.Frame) -> bytes:
         data = frame.SerializeToString()
@@ -95,6 +107,12 @@ def varint(number: int) -> bytes:
     return bytes(found)
 
 
-@lru_cache(maxsize=4096)
-def _record_head(size: int) -> bytes:
-    return _RECORD_TAG + varint(size)
+#: What stands before a record of each size under 4 KiB.
+_HEADS = [_RECORD_TAG + varint(size) for size in range(4096)]
+
+
+def _record_heads(records: list[bytes]) -> list[bytes]:
+    try:
+        return list(map(_HEADS.__getitem__, map(len, records)))
+    except IndexError:
+        return [_RECORD_TAG + varint(len(record)) for record in records]

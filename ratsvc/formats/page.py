@@ -17,7 +17,10 @@ def encode(
     """The page's bytes."""
     records: list[object] = []
     for batch in batches:
-        records += jsonview.records(batch, next_cursor.epoch) if view is View.RECORD else wire.values(batch)
+        if view is View.RECORD:
+            records += jsonview.records(batch, next_cursor.epoch, int64_as_string)
+        else:
+            records += wire.values(batch)
     page = {
         "records": records,
         "gaps": [jsonview.gap_object(gap, next_cursor.epoch) for gap in gaps],

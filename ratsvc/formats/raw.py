@@ -1,7 +1,8 @@
 """Text (a line a record) and chunked (the records' bytes with nothing between).
 
-Neither has room for words about the records: a gap breaks the response off.
-Cost: 0.05 µs a record of the kind that the format is for.
+Neither has room for words about the records: a gap breaks the response off. With `view=record` both send the
+records as JSON lines.
+Cost: 0.01 µs a record of the kind that the format is for, and one copy of its bytes.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ class Text(Format):
         try:
             return ("\n".join(cast(list[str], values)) + "\n").encode()
         except TypeError:
-            return b"".join(
-                [
-                    v.encode() + b"\n" if type(v) is str else json_lines([v], int64_as_string=self.int64_as_string)
-                    for v in values
-                ]
-            )
+            pass  # Not all strings.
+        data = json_lines(values, int64_as_string=self.int64_as_string)
+        if str not in set(map(type, values)):
+            return data
+        lines = data.split(b"\n")
+        for at, value in enumerate(values):
+            if type(value) is str:
+                lines[at] = value.encode()
+        return b"\n".join(lines)
 
 
 class Chunked(Format):
@@ -44,6 +48,10 @@ class Chunked(Format):
     breaks_on_gap = True
 
     def _encode(self, batch: Batch) -> bytes:
+        if self.view is View.RECORD:
+            return record_lines(batch, self.epoch, self.int64_as_string)
+        if batch.values is None and (views := wire.blobs(batch)) is not None:
+            return b"".join(views)
         values = wire.values(batch)
         if len(values) == 1 and type(values[0]) is bytes:
             return values[0]

@@ -9,11 +9,12 @@ Cost: 0.25 µs a record of four fields beside decoding, in one formatting call a
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 from ratsvc.core.record import Batch, End, Gap, GapReason, Reconnect
 from ratsvc.formats import jsonview
 from ratsvc.formats.base import Format, View
-from ratsvc.quickmem import wire
+from ratsvc.quickmem import json_lines, wire
 
 
 class Sse(Format):
@@ -23,25 +24,26 @@ class Sse(Format):
     media_type = "text/event-stream"
 
     def _encode(self, batch: Batch) -> bytes:
-        data = self._data(batch)
-        offsets = batch.offsets
+        count = len(batch)
         if batch.events is None:
-            fields: list[object] = [None] * (2 * len(data))
-            fields[::2] = offsets
-            fields[1::2] = data
-            return _template(self.epoch, len(data)) % tuple(fields)
-        blocks = []
-        for offset, event, lines in zip(offsets, batch.events, data, strict=True):
-            name = b"event: %b\n" % event.encode() if event else b""
-            blocks.append(b"id: %b-%d\n%bdata: %b\n\n" % (self.epoch.encode(), offset, name, lines))
-        return b"".join(blocks)
+            fields: list[object] = [None] * (2 * count)
+        else:
+            fields = [None] * (3 * count)
+            fields[1::3] = [b"event: %b\n" % event.encode() if event else b"" for event in batch.events]
+        step = len(fields) // count
+        fields[::step] = batch.offsets
+        fields[step - 1 :: step] = self._data(batch)
+        return _template(self.epoch, count, batch.events is not None) % tuple(fields)
 
     def _data(self, batch: Batch) -> list[bytes]:
         """What comes after the first `data: ` of each record."""
         if self.view is View.RECORD:
             return jsonview.record_lines(batch, self.epoch, self.int64_as_string).split(b"\n")[:-1]
         values = wire.values(batch)
-        lines = jsonview.value_lines(batch, self.int64_as_string).split(b"\n")
+        texts = _texts(values)
+        if texts is not None:
+            return texts
+        lines = json_lines(values, int64_as_string=self.int64_as_string).split(b"\n")
         lines.pop()
         if str in set(map(type, values)):
             for at, value in enumerate(values):
@@ -74,13 +76,23 @@ class Sse(Format):
         return self.cursor(offset).encode()
 
 
+def _texts(values: list[object]) -> list[bytes] | None:
+    """The lines of values that are all strings; None when one is not."""
+    try:
+        joined = "\n".join(cast(list[str], values))
+    except TypeError:
+        return None
+    if "\r" in joined or joined.count("\n") != len(values) - 1:
+        return list(map(_text, cast(list[str], values)))
+    return joined.encode().split(b"\n")
+
+
 def _text(value: str) -> bytes:
-    if "\n" not in value and "\r" not in value:
-        return value.encode()
+    """A string's lines, but for the first `data: `."""
     lines = value.replace("\r\n", "\n").replace("\r", "\n")
     return lines.replace("\n", "\ndata: ").encode()
 
 
 @lru_cache(maxsize=64)
-def _template(epoch: str, count: int) -> bytes:
-    return b"id: %b-%%d\ndata: %%b\n\n" % epoch.encode() * count
+def _template(epoch: str, count: int, has_events: bool) -> bytes:
+    return b"id: %b-%%d\n%bdata: %%b\n\n" % (epoch.encode(), b"%b" if has_events else b"") * count

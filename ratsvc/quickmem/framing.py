@@ -120,6 +120,12 @@ def split(records: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[str
     return documents, list(keys) if any(keys) else None, list(events) if any(events) else None
 
 
+def are_plain(records: list[bytes]) -> bool:
+    """Whether all records are under `TABLE` bytes, a head and a packed document: 0.06 µs a record."""
+    sizes = list(map(len, records))
+    return max(sizes, default=0) < TABLE and all(map(bytes.startswith, records, map(_record_head_of, sizes)))
+
+
 def labels(tail: bytes) -> tuple[str, str] | None:
     """Key and event of a record's tail, checked, as are its headers; None when a value is in it.
 
@@ -137,6 +143,18 @@ def read_labels(tail: bytes) -> tuple[str, str] | None:
 
 
 _remembered_labels = lru_cache(maxsize=8192)(read_labels)
+
+
+def labelled_headers(tail: bytes) -> Mapping[str, str]:
+    """The headers in a record's tail, which was checked."""
+    return _remembered_headers(tail) if len(tail) <= _TAIL_BYTES else _read_headers(tail)
+
+
+def _read_headers(tail: bytes) -> Mapping[str, str]:
+    return dict(parse(tail).headers)
+
+
+_remembered_headers = lru_cache(maxsize=8192)(_read_headers)
 
 
 def check_labels(message: Record) -> tuple[str, str]:

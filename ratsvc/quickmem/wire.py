@@ -15,10 +15,12 @@ from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
     TABLE,
+    are_plain,
     check_labels,
     find_document,
     head,
     json_head,
+    labelled_headers,
     labels,
     make_tail,
     parse,
@@ -59,12 +61,13 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
         where = f"records[{at}]"
         raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
+    keep = sum(sizes) <= _LARGE * len(raw)
     if largest < TABLE and (parts := split(raw, sizes)) is not None:
         documents, keys, events = parts
         found = _decode_all(documents, largest)
         if found is not None:
-            return Columns(found, keys, events)
-    return _parse_each(raw, keep=sum(sizes) <= _LARGE * len(raw))
+            return Columns(found if keep else None, keys, events)
+    return _parse_each(raw, keep)
 
 
 def values(batch: Batch) -> list[object]:
@@ -77,12 +80,30 @@ def values(batch: Batch) -> list[object]:
     return [_value(record) for record in raw] if parts is None else list(map(decode_checked, parts[0]))
 
 
-def headers(record: bytes) -> dict[str, str]:
-    """The headers of a serialised record: 0.3 µs where it has no tail."""
+def blobs(batch: Batch) -> list[memoryview] | None:
+    """Views of the values of several large records, when all are bytes: joining them copies each but once."""
+    if len(batch) == 1 or batch.size <= _LARGE * len(batch):
+        return None
+    found = []
+    for record in batch.records:
+        start, end = find_document(record)
+        begin = blob_start(record, start, end)
+        if not begin or (end < len(record) and labels(record[end:]) is None):
+            return None
+        found.append(memoryview(record)[begin:end])
+    return found
+
+
+def headers(record: bytes) -> Mapping[str, str]:
+    """The headers of a serialised record: 0.4 µs with a tail that was met before."""
     start, end = find_document(record)
-    if end == len(record):
-        return {}
-    return dict(parse(record[end:] if start else record).headers)
+    return labelled_headers(record[end:]) if start else dict(parse(record).headers)
+
+
+def header_column(batch: Batch) -> list[Mapping[str, str]] | None:
+    """The headers of each record of a batch; None where plain records tell in C that there are none: 0.06 µs each."""
+    raw = batch.records
+    return None if are_plain(raw) else list(map(headers, raw))
 
 
 def record(value: object, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:
@@ -129,7 +150,7 @@ def _decode_all(documents: list[bytes], largest: int) -> list[object] | None:
         return None
 
 
-def _parse_each(raw: list[bytes], *, keep: bool) -> Columns:
+def _parse_each(raw: list[bytes], keep: bool) -> Columns:
     found: list[object] = []
     keys: list[str] = []
     events: list[str] = []
