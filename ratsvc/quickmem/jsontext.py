@@ -2,7 +2,7 @@
 
 `from_json` gives what JSON can say, within the limits of values: numbers that are out of range (1e400, an
 integer over 64 bits), lone surrogates and NaN are refused, and of a name that comes twice the last wins.
-Cost for a map of four fields: 0.6 µs to write, 0.1 µs in `json_lines`, 0.5 µs to read.
+Cost for a map of four fields: 0.9 µs to write with all checks, 0.1 µs in `json_lines`, 0.4 µs to read.
 """
 
 from __future__ import annotations
