@@ -7,7 +7,6 @@ Cost for a map of four fields: 0.9 µs to write with all checks, 0.1 µs in `jso
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import msgspec
@@ -23,7 +22,9 @@ _decode_short = msgspec.json.Decoder(common_shape(str)).decode
 _decode_small = msgspec.json.Decoder(common_shape(ShortKey)).decode
 #: Integers up to this are exact in every double.
 _SAFE = 2**53
-_MAY_BE_UNSAFE = re.compile(rb"[0-9]{16}")
+#: Integers beyond it have 16 digits, which are sought with all digits made the same: 0.07 µs for 90 bytes.
+_UNSAFE_DIGITS = b"0" * 16
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
 
 def to_json(value: object, *, int64_as_string: bool = False) -> bytes:
@@ -41,7 +42,7 @@ def to_json(value: object, *, int64_as_string: bool = False) -> bytes:
 def json_lines(values: Sequence[object], *, int64_as_string: bool = False) -> bytes:
     """Returns the values, which a decoder of this package made, as JSON documents, each ended by a line feed."""
     data = _encoder.encode_lines(values)
-    if int64_as_string and _MAY_BE_UNSAFE.search(data):
+    if int64_as_string and _UNSAFE_DIGITS in data.translate(_DIGITS_ALIKE):
         return _encoder.encode_lines([_unsafe_as_text(value) for value in values])
     return data
 
