@@ -62,7 +62,6 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
         where = f"records[{at}]"
         raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
     keep = sum(sizes) <= _LARGE * len(raw)
-    keep = sum(sizes) <= _LARGE * len(raw)
     if largest < TABLE and (parts := split(raw, sizes)) is not None:
         documents, keys, events = parts
         found = _decode_all(documents, largest)
