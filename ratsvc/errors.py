@@ -6,7 +6,7 @@ for people; `field` names the input that was wrong; neither ever holds a path, a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class RatError(Exception):
@@ -22,6 +22,10 @@ class RatError(Exception):
         self.detail = detail
         self.field = field
         self.retry_after_s = retry_after_s
+
+    def again(self) -> Self:
+        """The same error, for someone else to raise: a traceback belongs to one."""
+        return type(self)(self.detail, field=self.field, retry_after_s=self.retry_after_s)
 
 
 class InvalidArgument(RatError):

@@ -26,10 +26,10 @@ PAGE = 1_000
 
 
 @streams.callback()
-def root(context: typer.Context) -> None:
+def root(context: typer.Context, http: HttpOption = DEFAULT_HTTP, as_json: JsonOption = False) -> None:
     """List, show, make, end and remove streams. Without a command: list."""
     if context.invoked_subcommand is None:
-        list_streams()
+        list_streams(">", http, as_json)
 
 
 @streams.command("list")

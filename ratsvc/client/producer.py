@@ -92,7 +92,7 @@ class _Batch:
         """Tells the senders."""
         for future in self.futures:
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(error.again())
                 future.exception()  # whoever does not look at it is not warned: `flush` says it
 
 
@@ -141,6 +141,7 @@ class Producer:
         self._idle.set()
         self._error: RatError | None = None
         self._dead: RatError | None = None
+        self._trouble: RatError | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -168,7 +169,12 @@ class Producer:
         self, stream: str, value: object, *, key: str = "", event: str = "", headers: Mapping[str, str] | None = None
     ) -> Delivered:
         """Publishes one record and waits for its acknowledgement. Raises what `send`'s future raises."""
-        return await (await self.send(stream, value, key=key, event=event, headers=headers))
+        try:
+            return await (await self.send(stream, value, key=key, event=event, headers=headers))
+        except RatError as error:
+            if self._error is not None and self._error.detail == error.detail:
+                self._error = None  # it is told here, and not once more by `flush`
+            raise
 
     async def send(
         self, stream: str, value: object, *, key: str = "", event: str = "", headers: Mapping[str, str] | None = None
@@ -188,7 +194,7 @@ class Producer:
             self._room.clear()
             await self._room.wait()
         if self._dead is not None:
-            raise self._dead
+            raise self._dead.again()
         return self._add(stream, record)
 
     async def flush(self) -> None:
@@ -269,7 +275,7 @@ class Producer:
                 wait_s = await self._session()
             except grpc.aio.AioRpcError as error:
                 refused = error_of_call(error)
-                wait_s = refused.retry_after_s
+                wait_s, self._trouble = refused.retry_after_s, refused
                 if error.code() in _FATAL:
                     self._fail_all(refused)
             attempt = attempt + 1 if self._sealed and self._sealed[0] is before else 1
@@ -307,6 +313,7 @@ class Producer:
             await call.write(batch.request(self.id, self._epoch))
 
     def _acknowledged(self, ack: pb.PublishResponse) -> None:
+        self._trouble = None
         self._take_first().delivered(ack)
 
     def _refused(self, error: RatError) -> float | None:
@@ -333,7 +340,9 @@ class Producer:
     def _expire(self) -> None:
         expired = False
         while self._sealed and monotonic() > self._sealed[0].deadline:
-            self._fail(self._take_first(), Unavailable("not delivered in time; it may have been stored all the same"))
+            why = f" ({self._trouble.detail})" if self._trouble else ""
+            late = f"not delivered to {self.address} in {self._timeout_s:g} s{why}; it may be stored all the same"
+            self._fail(self._take_first(), Unavailable(late))
             expired = True
         if expired:
             self._renumber()

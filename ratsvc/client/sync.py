@@ -60,7 +60,8 @@ class SyncProducer:
         async def outcome() -> Delivered:
             return await inner
 
-        return asyncio.run_coroutine_threadsafe(outcome(), self._loop)
+        delivery: Future[Delivered] = asyncio.run_coroutine_threadsafe(outcome(), self._loop)
+        return delivery
 
     def flush(self) -> None:
         """Waits until everything sent so far is acknowledged: see `Producer.flush`."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import time_ns
+from typing import Any
 
 import structlog
 
@@ -142,8 +143,7 @@ class Sequencer:
         try:
             result = await operation.run()
         except Exception as error:  # told to the one who asked: the writer itself must go on
-            if not operation.done.done():
-                operation.done.set_exception(error)
+            _refuse(operation.done, error)
         else:
             if not operation.done.done():
                 operation.done.set_result(result)
@@ -159,8 +159,7 @@ class Sequencer:
             try:
                 ack, batch = await self._place(publish.draft, offset + 1, now)
             except RatError as error:
-                if not publish.done.done():
-                    publish.done.set_exception(error)
+                _refuse(publish.done, error)
                 continue
             acks.append((publish, ack))
             if batch is not None:
@@ -172,8 +171,7 @@ class Sequencer:
         except Exception:
             _log.exception("commit_failed", records=sum(map(len, batches)))
             for publish, _ in acks:
-                if not publish.done.done():
-                    publish.done.set_exception(Unavailable("the log could not store the records"))
+                _refuse(publish.done, Unavailable("the log could not store the records"))
             raise
         if batches:
             self._hub.publish(batches)
@@ -207,3 +205,10 @@ class Sequencer:
         if ref is not None:
             self._log.dedupe.stored(ref, ref.sequence + dropped, count - dropped, offset, now)
         return Ack(first if dropped else offset, last, count - dropped, dropped), batch
+
+
+def _refuse(done: asyncio.Future[Any], error: Exception) -> None:
+    """Tells whoever asked; that nobody may be there any more is no news for the log."""
+    if not done.done():
+        done.set_exception(error)
+        done.exception()

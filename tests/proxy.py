@@ -1,0 +1,67 @@
+"""A TCP proxy that cuts connections at random moments: for clients that must not care."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class CuttingProxy:
+    """Forwards to a port; cuts a connection after a random number of bytes, in either direction, with a reset."""
+
+    def __init__(self, port: int, most_bytes: int, seed: int) -> None:
+        self._target = port
+        self._most = most_bytes
+        self._random = random.Random(seed)
+        self.port = 0
+        self.cuts = 0
+        self.cutting = True
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        budget = [self._random.randint(1, self._most)]
+        ways = [
+            asyncio.ensure_future(self._copy(reader, back, budget)),
+            asyncio.ensure_future(self._copy(there, writer, budget)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            writer.transport.abort()
+            back.transport.abort()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: list[int]) -> None:
+        while data := await reader.read(4096):
+            if self.cutting and len(data) >= budget[0]:
+                writer.write(data[: budget[0]])
+                await asyncio.sleep(0)
+                self.cuts += 1
+                return
+            budget[0] -= len(data)
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def cutting(port: int, most_bytes: int = 20_000, seed: int = 1) -> AsyncIterator[CuttingProxy]:
+    """A running proxy in front of `port`."""
+    proxy = CuttingProxy(port, most_bytes, seed)
+    server = await proxy.start()
+    try:
+        yield proxy
+    finally:
+        server.close()
