@@ -28,7 +28,7 @@ class SyncProducer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._producer = self._wait(self._make())
+        self._producer: Producer = self._wait(self._make())
         return self
 
     def __exit__(

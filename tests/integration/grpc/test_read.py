@@ -1,0 +1,235 @@
+"""Reading, streams, health and reflection over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from rat.v1 import admin_pb2 as admin
+from rat.v1 import admin_pb2_grpc, consumer_pb2_grpc
+from rat.v1 import consumer_pb2 as pb
+
+from ratsvc.core.record import Draft
+from ratsvc.core.retention import Retention
+from ratsvc.quickmem import from_data_value, wire
+from tests.conftest import Running, running
+
+
+@pytest_asyncio.fixture
+async def channel(server: Running) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(server.grpc_addr) as channel:
+        yield channel
+
+
+async def put(server: Running, stream: str, *values: object) -> None:
+    await server.broker.submit(Draft(stream, [wire.record(value) for value in values]))
+
+
+def subscribe(channel: grpc.aio.Channel, *streams: str, start: str = "earliest", **fields: object):  # type: ignore[no-untyped-def]
+    request = pb.SubscribeRequest(streams=streams, **{"from": start}, **fields)
+    return consumer_pb2_grpc.ConsumerServiceStub(channel).Subscribe(request)
+
+
+async def test_frames_come_from_the_start_to_the_end(server: Running, channel: grpc.aio.Channel) -> None:
+    await put(server, "a.x", 1, 2)
+    call = subscribe(channel, "a.*")
+    start = await call.read()
+    assert (start.start.cursor, start.start.epoch) == (f"{server.broker.epoch}-0", server.broker.epoch)
+    batch = (await call.read()).batch
+    assert (batch.stream, batch.first_offset, [from_data_value(r.value) for r in batch.records]) == ("a.x", 1, [1, 2])
+    await put(server, "a.y", "live")
+    assert (await call.read()).batch.stream == "a.y"
+    call.cancel()
+    await server.broker.end("a.x")
+    frames = [frame async for frame in subscribe(channel, "a.x")]
+    assert [frame.WhichOneof("kind") for frame in frames] == ["start", "batch", "end"]
+
+
+async def test_filters_limits_and_heartbeats(server: Running, channel: grpc.aio.Channel) -> None:
+    for n in range(6):
+        await server.broker.submit(Draft("s", [wire.record(n, "ab"[n % 2])], ["ab"[n % 2]]))
+    frames = [frame async for frame in subscribe(channel, "s", keys=["b"], limit=2)]
+    assert [r.key for frame in frames for r in frame.batch.records] == ["b", "b"]
+    assert frames[-1].end.reason == "limit"
+    call = subscribe(channel, "s", start="latest", heartbeat=Duration(seconds=1))
+    await call.read()
+    assert (await call.read()).heartbeat.cursor == f"{server.broker.epoch}-6"
+    call.cancel()
+
+
+async def test_an_abandoned_call_gives_its_place_back(server: Running, channel: grpc.aio.Channel) -> None:
+    calls = [subscribe(channel, "s", start="latest") for _ in range(20)]
+    for call in calls:
+        await call.read()
+    assert len(server.broker.subscriptions) == 20
+    for call in calls:
+        call.cancel()
+    for _ in range(100):
+        if not server.broker.subscriptions:
+            break
+        await asyncio.sleep(0.02)
+    assert not server.broker.subscriptions
+
+
+async def test_a_reader_that_reads_nothing_holds_nobody_up(server: Running, channel: grpc.aio.Channel) -> None:
+    stuck = subscribe(channel, "s", start="latest")
+    reader = subscribe(channel, "s", start="latest")
+    await stuck.read()
+    await reader.read()
+    for n in range(200):
+        await put(server, "s", b"x" * 100_000)
+        assert (await reader.read()).batch.first_offset == n + 1
+    stuck.cancel()
+    reader.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"streams": []}, "streams"),
+        ({"streams": ["a b"]}, "streams"),
+        ({"streams": ["(a+)+$"]}, "streams"),
+        ({"streams": ["s"], "from": "newest"}, "from"),
+        ({"streams": ["s"], "until": "x"}, "until"),
+        ({"streams": ["s"], "heartbeat": Duration(nanos=1)}, "heartbeat"),
+        ({"streams": ["s"], "heartbeat": Duration(seconds=4_000)}, "heartbeat"),
+        ({"streams": ["s"], "overflow": 9}, "overflow"),
+        ({"streams": ["s"], "keys": ["a\nb"]}, "key"),
+    ],
+)
+async def test_a_bad_subscription_is_refused_and_names_the_field(
+    server: Running, channel: grpc.aio.Channel, fields: dict[str, object], field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in consumer_pb2_grpc.ConsumerServiceStub(channel).Subscribe(pb.SubscribeRequest(**fields)):  # type: ignore[arg-type]
+            pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in (caught.value.details() or "")
+    assert not server.broker.subscriptions
+
+
+async def test_too_many_streams_in_a_subscription(server: Running, channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await subscribe(channel, *[f"s{n}" for n in range(129)]).read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_unknown_stream_is_waited_for_or_not_found_and_never_made(
+    server: Running, channel: grpc.aio.Channel
+) -> None:
+    stub = consumer_pb2_grpc.ConsumerServiceStub(channel)
+    streams = admin_pb2_grpc.StreamServiceStub(channel)
+    for call in (
+        stub.Fetch(pb.FetchRequest(streams=["none"])),
+        streams.GetStream(admin.GetStreamRequest(name="none")),
+        streams.EndStream(admin.EndStreamRequest(name="none")),
+        streams.PurgeStream(admin.PurgeStreamRequest(name="none")),
+        streams.DeleteStream(admin.DeleteStreamRequest(name="none")),
+        streams.UpdateStream(admin.UpdateStreamRequest(name="none")),
+        subscribe(channel, "none", must_exist=True).read(),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    waiting = subscribe(channel, "none")
+    await waiting.read()
+    assert server.broker.list() == []
+    await put(server, "none", 7)
+    assert (await waiting.read()).batch.first_offset == 1
+    waiting.cancel()
+
+
+async def test_pages_are_read_one_after_the_other(server: Running, channel: grpc.aio.Channel) -> None:
+    stub = consumer_pb2_grpc.ConsumerServiceStub(channel)
+    await server.broker.create("s", Retention(max_records=20))
+    await put(server, "s", *range(30))
+    seen: list[object] = []
+    page = await stub.Fetch(pb.FetchRequest(streams=["s"], limit=7, **{"from": f"{server.broker.epoch}-3"}))
+    assert [(gap.to, gap.reason) for gap in page.gaps] == [(f"{server.broker.epoch}-10", 1)]
+    while page.batches:
+        seen += [from_data_value(r.value) for batch in page.batches for r in batch.records]
+        page = await stub.Fetch(pb.FetchRequest(streams=["s"], limit=7, **{"from": page.next}))
+    assert seen == list(range(10, 30))
+    waiting = asyncio.ensure_future(
+        stub.Fetch(pb.FetchRequest(streams=["s"], wait=Duration(seconds=20), **{"from": page.next}))
+    )
+    await asyncio.sleep(0.05)
+    await put(server, "s", "new")
+    assert (await waiting).batches[0].first_offset == 31
+    for bad in ({"limit": 10_001}, {"wait": Duration(seconds=61)}):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Fetch(pb.FetchRequest(streams=["s"], **bad))  # type: ignore[arg-type]
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_stream_is_made_shown_changed_ended_purged_and_deleted(
+    server: Running, channel: grpc.aio.Channel
+) -> None:
+    streams = admin_pb2_grpc.StreamServiceStub(channel)
+    keep = admin.Retention(max_records=5, max_age=Duration(seconds=60))
+    made = (await streams.CreateStream(admin.CreateStreamRequest(name="s", retention=keep))).stream
+    assert (made.retention.max_records, made.retention.max_age.seconds) == (5, 60)
+    assert (await streams.CreateStream(admin.CreateStreamRequest(name="s", retention=keep))).stream == made
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await streams.CreateStream(admin.CreateStreamRequest(name="s", retention=admin.Retention(max_records=6)))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    await put(server, "s", *range(9))
+    shown = (await streams.GetStream(admin.GetStreamRequest(name="s"))).stream
+    assert (shown.records, shown.first_offset, shown.last_offset) == (5, 5, 9)
+    changed = await streams.UpdateStream(admin.UpdateStreamRequest(name="s", retention=admin.Retention(max_records=2)))
+    assert changed.stream.records == 2
+    assert (await streams.EndStream(admin.EndStreamRequest(name="s"))).stream.ended
+    assert (await streams.PurgeStream(admin.PurgeStreamRequest(name="s"))).stream.records == 0
+    await streams.DeleteStream(admin.DeleteStreamRequest(name="s"))
+    assert server.broker.list() == []
+
+
+async def test_streams_are_listed_by_pages(server: Running, channel: grpc.aio.Channel) -> None:
+    streams = admin_pb2_grpc.StreamServiceStub(channel)
+    for n in range(25):
+        await server.broker.create(f"a.{n:02}")
+    await server.broker.create("b")
+    names: list[str] = []
+    token = ""
+    while True:
+        page = await streams.ListStreams(admin.ListStreamsRequest(pattern="a.*", page_size=10, page_token=token))
+        names += [stream.name for stream in page.streams]
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == [f"a.{n:02}" for n in range(25)]
+
+
+async def test_health_says_when_the_service_goes(server: Running, channel: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "rat.v1.ProducerService"):
+        check = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
+    await server.server.drain(0)
+    check = await health.Check(health_pb2.HealthCheckRequest())
+    assert check.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_reflection_names_the_services(server: Running, channel: grpc.aio.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    names = {service.name for service in (await call.read()).list_services_response.service}
+    assert {"rat.v1.ProducerService", "rat.v1.ConsumerService", "rat.v1.StreamService"} <= names
+
+
+async def test_readers_over_the_limit_are_told_to_come_back_later() -> None:
+    async with running(limits={"subscriptions": 1}) as server:
+        async with grpc.aio.insecure_channel(server.grpc_addr) as channel:
+            first = subscribe(channel, "s")
+            await first.read()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await subscribe(channel, "s").read()
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            first.cancel()
