@@ -1,7 +1,9 @@
 """Which format a request gets: `?format=` wins, else `Accept` by RFC 9110, section 12.5.1.
 
-The most specific range that covers a type gives its quality; the highest quality wins, then the order in which the
-types stand in `OFFERED`. JSON lines are for `*/*` and for no `Accept` (curl).
+The most specific range that covers a type gives its quality, and the highest quality wins. Of equals the one that is
+named wins over one that a wildcard covers, then the one that the client names first (so axios, which sends
+`application/json, text/plain, */*` and waits for the whole body, gets a page), then the order of `OFFERED`.
+JSON lines are for `*/*` and for no `Accept` (curl). Parameters other than q are not looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ OFFERED: dict[str, str] = {
 NAMES = tuple(dict.fromkeys(OFFERED.values()))
 MAX_ACCEPT_BYTES = 4096
 _RANGE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
+_QUALITY = re.compile(r"(?:0(?:\.[0-9]*)?|\.[0-9]+|1(?:\.0*)?)\Z")
+#: A quoted string, or one that is never closed: matching is linear.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.S)
 
 
 def negotiate(accept: str | None, format: str | None) -> str:
@@ -40,8 +44,10 @@ def negotiate(accept: str | None, format: str | None) -> str:
     if accept is None or not accept.strip():
         return "ndjson"
     ranges = _ranges(accept)
-    best = max(OFFERED, key=lambda media_type: _quality(ranges, media_type))
-    if _quality(ranges, best) == 0:
+    if not ranges:
+        return "ndjson"
+    best = max(OFFERED, key=lambda media_type: _preference(ranges, media_type))
+    if _preference(ranges, best)[0] == 0:
         raise NotAcceptable(f"none of the accepted types is on offer: {', '.join(OFFERED)}", field="accept")
     return OFFERED[best]
 
@@ -54,33 +60,42 @@ def wants_html(accept: str | None) -> bool:
         ranges = _ranges(accept)
     except InvalidArgument:
         return False
-    html = ranges.get("text/html", 0.0)
-    return html > 0 and all(html >= ranges.get(media_type, 0.0) for media_type in OFFERED)
+    html, _ = ranges.get("text/html", (0.0, 0))
+    return html > 0 and all(html >= ranges[media_type][0] for media_type in OFFERED if media_type in ranges)
 
 
-def _ranges(accept: str) -> dict[str, float]:
+def _ranges(accept: str) -> dict[str, tuple[float, int]]:
+    """Quality and place in the list of each media range."""
     if len(accept) > MAX_ACCEPT_BYTES:
         raise InvalidArgument(f"Accept must be at most {MAX_ACCEPT_BYTES} bytes", field="accept")
-    ranges: dict[str, float] = {}
-    for part in accept.split(","):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+    ranges: dict[str, tuple[float, int]] = {}
+    for place, part in enumerate(_QUOTED.sub("", accept).split(",")):
+        media_range, *parameters = (piece.strip(" \t") for piece in part.split(";"))
         if not media_range and not parameters:
             continue
-        quality = 1.0
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "q":
-                if not _QUALITY.match(value.strip()):
-                    raise InvalidArgument("Accept has a q that is not between 0 and 1", field="accept")
-                quality = float(value)
+        media_range = "*/*" if media_range == "*" else media_range.lower()  # Java's URLConnection sends "*".
         if not _RANGE.match(media_range):
             raise InvalidArgument("Accept must be a list of media ranges, type/subtype", field="accept")
-        ranges[media_range.lower()] = quality
+        quality = _read_quality(parameters)
+        if media_range not in ranges or quality > ranges[media_range][0]:
+            ranges[media_range] = quality, place
     return ranges
 
 
-def _quality(ranges: dict[str, float], media_type: str) -> float:
-    for media_range in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
+def _read_quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.lower() == "q":
+            if not _QUALITY.match(value):
+                raise InvalidArgument("Accept has a q that is not between 0 and 1", field="accept")
+            return float(value)
+    return 1.0
+
+
+def _preference(ranges: dict[str, tuple[float, int]], media_type: str) -> tuple[float, int, int]:
+    """How much a type is wanted: quality, how specific the range is that says so, how early it is listed."""
+    for specificity, media_range in ((2, media_type), (1, media_type.partition("/")[0] + "/*"), (0, "*/*")):
         if media_range in ranges:
-            return ranges[media_range]
-    return 0.0
+            quality, place = ranges[media_range]
+            return quality, specificity, -place
+    return 0.0, 0, 0
