@@ -126,7 +126,7 @@ async def test_an_unreachable_service_fails_a_record_in_time() -> None:
 async def test_the_buffer_is_bounded() -> None:
     async with running(limits={"queue_records": 1}) as server:
         async with Producer(server.grpc_addr, max_buffered_bytes=10_000, linger_ms=0) as producer:
-            for n in range(500):
+            for _n in range(500):
                 await producer.send("s", "x" * 1_000)
                 assert producer._buffered <= 12_000
     assert server.broker.records_total == 500
