@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pytest
 
 from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Item, Reconnect
@@ -22,7 +24,7 @@ def test_a_batch_is_encoded_once_for_all_readers_of_a_format(name: str) -> None:
 @pytest.mark.parametrize("name", STREAMING)
 def test_options_that_change_the_bytes_change_the_key(name: str) -> None:
     batch = make([2**60])
-    by_key = {}
+    by_key: dict[Hashable, bytes] = {}
     for view in View:
         for int64_as_string in (False, True):
             fmt = make_format(name, epoch=EPOCH, view=view, int64_as_string=int64_as_string)

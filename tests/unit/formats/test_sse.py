@@ -9,7 +9,7 @@ from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Reconnect
+from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.formats import Format, View, encode_items, make_format
 from tests.unit.formats.items import EPOCH, Event, EventStream, heard, make, texts
 
@@ -162,7 +162,7 @@ def test_no_text_can_add_an_event_or_change_an_id_a_type_or_the_retry_time(
     reserved = {"gap", "end", "reconnect", "error"}
     events = [event if event not in reserved else "" for _, event in records]
     batch = make([value for value, _ in records], events=events)
-    items = [batch, Heartbeat(98), End(99, "ended")]
+    items: list[Item] = [batch, Heartbeat(98), End(99, "ended")]
     stream = EventStream(SSE.start(40) + encode_items(fmt, items))
     assert [event.id for event in stream.events] == [f"e1-{offset}" for offset in batch.offsets] + ["e1-99"]
     assert [event.type for event in stream.events] == [event or "message" for event in events] + ["end"]
