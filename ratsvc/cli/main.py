@@ -14,6 +14,7 @@ import typer
 from ratsvc import __version__
 from ratsvc.cli import UsageError
 from ratsvc.cli.config import config
+from ratsvc.cli.demo import demo
 from ratsvc.cli.publish import publish
 from ratsvc.cli.serve import serve
 from ratsvc.cli.streams import streams
@@ -24,12 +25,7 @@ REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.command()(serve)
-try:
-    from ratsvc.cli.demo import demo
-
-    app.command()(demo)
-except ImportError:
-    pass
+app.command()(demo)
 app.command()(publish)
 app.command()(tail)
 app.add_typer(streams, name="streams")

@@ -1,0 +1,72 @@
+"""`ratsvc demo`: the service with sample producers, and a page that shows them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from ratsvc.cli.serve import ConfigOption, GrpcOption, HttpOption, SetOption, configure_log, flag_settings
+from ratsvc.settings import Settings, load
+
+DEMO_RETENTION = {"demo.>": {"max_records": 20_000, "max_bytes": 8 * 1024 * 1024, "max_age": "1h"}}
+
+
+def demo(
+    http: HttpOption = None,
+    grpc: GrpcOption = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long; else on Ctrl-C.")] = None,
+) -> None:
+    """Run the service with sample producers, and say what to open and what to try. It needs no network."""
+    flags = {"drain_s": 0.5, "log_level": "warning", "streams": DEMO_RETENTION}
+    settings = load(config, flags | flag_settings(changes, http=http, grpc=grpc))
+    configure_log(settings)
+    import uvloop
+
+    uvloop.run(_run(settings, seconds))
+
+
+async def _run(settings: Settings, seconds: float | None) -> None:
+    from ratsvc.demo.producers import SampleProducers
+    from ratsvc.server.app import Server, prepare_process
+
+    prepare_process()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if seconds is not None:
+        loop.call_later(seconds, stop.set)
+    async with Server(settings) as server:
+        producing = asyncio.create_task(SampleProducers(server.grpc_address).run())
+        _announce(f"http://{server.http_address}", server.grpc_address)
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({producing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (producing, waiting):
+            task.cancel()
+        failed, _ = await asyncio.gather(producing, waiting, return_exceptions=True)
+        if isinstance(failed, Exception):
+            raise failed
+        await server.drain(settings.drain_s)
+        counts = server.broker.stats()
+    typer.echo(f"stopped after {counts['records_total']:,.0f} records")
+
+
+def _announce(http: str, grpc: str) -> None:
+    typer.echo(f"""ratsvc is ready: HTTP {http}  gRPC {grpc}
+
+Open   {http}/ui/       five live feeds
+       {http}/docs      the HTTP API
+
+Try    curl -N {http}/v1/streams/demo.prices
+       curl -N -H 'Accept: text/event-stream' '{http}/v1/streams/demo.tokens.*?from=-20'
+       curl -N '{http}/v1/streams/demo.logs?format=text&from=-10'
+       curl '{http}/v1/streams/demo.>?format=page&from=-3&limit=3'
+       ratsvc tail 'demo.>' --http {http}
+       ratsvc publish demo.logs 'hello from me' --format text --grpc {grpc}
+
+Ctrl-C stops it.""")
