@@ -13,6 +13,7 @@ import typer
 
 from ratsvc import __version__
 from ratsvc.cli import UsageError
+from ratsvc.cli.bench import bench
 from ratsvc.cli.config import config
 from ratsvc.cli.demo import demo
 from ratsvc.cli.publish import publish
@@ -29,12 +30,7 @@ app.command()(demo)
 app.command()(publish)
 app.command()(tail)
 app.add_typer(streams, name="streams")
-try:
-    from ratsvc.cli.bench import bench
-
-    app.command()(bench)
-except ImportError:
-    pass
+app.command()(bench)
 app.add_typer(config, name="config")
 
 

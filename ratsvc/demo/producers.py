@@ -77,10 +77,9 @@ class SampleProducers:
             kept.append(stream)
             await producer.publish("demo.tokens", {"stream": stream, "prompt": f"Question {number}"})
             for word in ANSWERS[number % len(ANSWERS)].split():
-                for token in (word[:3], word[3:]):
+                for token in (f" {word[:4]}", word[4:]):
                     if token:
-                        text = token if token is word[3:] and word[:3] else f" {token}"
-                        await producer.send(stream, text, event="token")
+                        await producer.send(stream, token, event="token")
                         await asyncio.sleep(self._random.uniform(0.02, 0.09))
             await producer.flush()
             await self._streams.EndStream(admin_pb2.EndStreamRequest(name=stream))
