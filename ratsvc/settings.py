@@ -72,7 +72,7 @@ class Limits(_Part):
     """Waiting for the commit: beyond it producers are paused."""
     log_bytes: Bytes = 1024 * MIB
     """The whole log."""
-    tail_bytes: Bytes = 32 * MIB
+    tail_bytes: Bytes = 16 * MIB
     """The newest records with their encodings, shared by all readers."""
     reader_bytes: Bytes = 256 * 1024
     """Waiting to be written to one reader: beyond it the reader reads on from the log at its own pace."""

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +50,7 @@ def bench(
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     options = Options(records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 132)
     console.print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", style="dim")
     results: list[Result] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

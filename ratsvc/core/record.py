@@ -10,9 +10,14 @@ Cost: the columns of plain records (no key, no event) are None, and cost nothing
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate
+
+MAX_JOINED_BYTES = 4_096
+"""Records that are larger than this on average stay objects of their own."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,7 +54,10 @@ class Draft:
 class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
-    __slots__ = ("_cool", "_encoded", "events", "keys", "offsets", "records", "size", "stream", "time_ns", "values")
+    __slots__ = (
+        "_blob", "_cool", "_encoded", "_records", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
+        "values",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,7 +74,9 @@ class Batch:
         self.offsets = offsets
         """A `range` when consecutive."""
         self.time_ns = time_ns
-        self.records = records
+        self._records: list[bytes] | None = records
+        self._blob = b""
+        self._sizes = array("I")
         self.keys = keys
         self.events = events
         self.values = values
@@ -76,7 +86,31 @@ class Batch:
         self._cool = False
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.offsets)
+
+    @property
+    def records(self) -> list[bytes]:
+        """Each a serialised `rat.v1.Record`."""
+        if self._records is not None:
+            return self._records
+        blob, ends = self._blob, list(accumulate(self._sizes))
+        return [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def sizes(self, start: int, stop: int) -> int:
+        """Bytes of the records `start` to `stop` (indices, half open)."""
+        if self._records is not None:
+            return sum(map(len, self._records[start:stop]))
+        return sum(self._sizes[start:stop])
+
+    def settle(self) -> None:
+        """Called once the batch was delivered: lets go of the decoded values and joins small records into one
+        piece of memory, while all of it is in the processor's cache."""
+        self.values = None
+        records = self._records
+        if records is not None and self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
+            self._sizes = array("I", map(len, records))
+            self._blob = b"".join(records)
+            self._records = None
 
     @property
     def first(self) -> int:
@@ -114,14 +148,15 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Records `start` to `stop` (indices, half open) as a batch of its own; itself when that is all."""
-        if start <= 0 and stop >= len(self.records):
+        if start <= 0 and stop >= len(self):
             return self
         cut = slice(start, stop)
+        records = self.records
         return Batch(
             self.stream,
             self.offsets[cut],
             self.time_ns,
-            self.records[cut],
+            records[cut],
             self.keys[cut] if self.keys else None,
             self.events[cut] if self.events else None,
             self.values[cut] if self.values else None,
@@ -131,13 +166,14 @@ class Batch:
         """The records at the indices `at`, in order; itself when that is all, None when `at` is empty."""
         if not at:
             return None
-        if len(at) == len(self.records):
+        if len(at) == len(self):
             return self
+        records = self.records
         return Batch(
             self.stream,
             [self.offsets[i] for i in at],
             self.time_ns,
-            [self.records[i] for i in at],
+            [records[i] for i in at],
             [self.keys[i] for i in at] if self.keys else None,
             [self.events[i] for i in at] if self.events else None,
             [self.values[i] for i in at] if self.values else None,

@@ -11,6 +11,7 @@ from collections import deque
 
 from ratsvc.core.record import Batch
 
+
 class Tail:
     """The newest batches, oldest first.
 

@@ -176,7 +176,7 @@ class Sequencer:
         if batches:
             self._hub.publish(batches)
             for batch in batches:
-                batch.values = None  # freed while they are still in the processor's cache
+                batch.settle()
             self._committed(batches)
         for publish, ack in acks:
             if not publish.done.done():

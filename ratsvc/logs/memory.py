@@ -18,7 +18,7 @@ from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 
-OVERHEAD_BYTES = 48
+OVERHEAD_BYTES = 24
 """What CPython keeps beside the bytes of a record."""
 EXPIRED_A_CALL = 2_000
 
@@ -55,7 +55,7 @@ class _Kept:
         batch, info = self.batches[self.head], self.info
         count = min(count, len(batch) - self.skip)
         whole = self.skip == 0 and count == len(batch)
-        freed = batch.size if whole else sum(map(len, batch.records[self.skip : self.skip + count]))
+        freed = batch.size if whole else batch.sizes(self.skip, self.skip + count)
         self.skip += count
         info.records -= count
         info.bytes -= freed
@@ -217,7 +217,7 @@ class MemoryLog:
             return left
         count = 0
         while surplus > 0 and count < left:
-            surplus -= len(batch.records[kept.skip + count])
+            surplus -= batch.sizes(kept.skip + count, kept.skip + count + 1)
             count += 1
         return count
 
