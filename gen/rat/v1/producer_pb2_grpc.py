@@ -58,6 +58,7 @@ class ProducerServiceServicer:
 
     def Publish(self, request, context):
         """Publishes a batch of records to one stream: all of them, or none.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,6 +67,8 @@ class ProducerServiceServicer:
     def PublishStream(self, request_iterator, context):
         """Publishes many batches. One response comes for each request, in order, after its commit. A request that
         is refused gets its status in its response, and the call goes on. Many requests may be in flight.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
