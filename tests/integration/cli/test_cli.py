@@ -83,8 +83,8 @@ def test_a_file_goes_in_and_comes_out_byte_for_byte(service: Service, tmp_path: 
     (tmp_path / "f.bin").write_bytes(data)
     args = ("--format", "bytes", "--file", str(tmp_path / "f.bin"), "--grpc", service.grpc)
     assert ratsvc("publish", "file", *args).returncode == 0
-    command = [sys.executable, "-m", "ratsvc", "tail", "file", "--from", "earliest", "--until", "now", "--format", "chunked",
-               "--http", service.http]  # fmt: skip
+    tail = ["tail", "file", "--from", "earliest", "--until", "now", "--format", "chunked", "--http", service.http]
+    command = [sys.executable, "-m", "ratsvc", *tail]
     assert subprocess.run(command, capture_output=True, timeout=30, env=ENV).stdout == data
 
 
@@ -118,8 +118,11 @@ def test_a_refusal_is_one_line_and_an_exit_code(
 
 
 def test_an_unreachable_server_exits_with_3() -> None:
-    for args in (["publish", "s", "1", "--grpc", "127.0.0.1:1", "--timeout", "0.5"], ["tail", "s", "--http", "127.0.0.1:1"],
-                 ["streams", "--http", "127.0.0.1:1"]):  # fmt: skip
+    for args in (
+        ["publish", "s", "1", "--grpc", "127.0.0.1:1", "--timeout", "0.5"],
+        ["tail", "s", "--http", "127.0.0.1:1"],
+        ["streams", "--http", "127.0.0.1:1"],
+    ):
         done = ratsvc(*args)
         assert done.returncode == 3, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
