@@ -42,7 +42,7 @@ async def _run(settings: Settings, seconds: float | None) -> None:
     if seconds is not None:
         loop.call_later(seconds, stop.set)
     async with Server(settings) as server:
-        producing = asyncio.create_task(SampleProducers(server.grpc_address).run())
+        producing = asyncio.create_task(SampleProducers(server.grpc_address, typer.echo).run())
         _announce(f"http://{server.http_address}", server.grpc_address)
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({producing, waiting}, return_when=asyncio.FIRST_COMPLETED)

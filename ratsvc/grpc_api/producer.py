@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.core.record import Draft
@@ -26,6 +27,7 @@ from ratsvc.grpc_api.upload import Uploading
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
 
+_log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -66,13 +68,19 @@ class Producer:
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""
         call = _PublishCall(self, self._broker, context)
-        async with asyncio.TaskGroup() as group:
-            writing = group.create_task(call.write())
-            reading = group.create_task(call.read())
-            draining = group.create_task(self._broker.drain_event.wait())
-            draining.add_done_callback(lambda done: reading.cancel() if not done.cancelled() else None)
-            await writing
-            draining.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                writing = group.create_task(call.write())
+                reading = group.create_task(call.read())
+                draining = group.create_task(self._broker.drain_event.wait())
+                draining.add_done_callback(lambda done: reading.cancel() if not done.cancelled() else None)
+                await writing
+                draining.cancel()
+        except ExceptionGroup as failures:
+            if failures.split(grpc.aio.UsageError)[1] is None:
+                return  # the producer has gone: there is nobody to answer
+            _log.exception("publish_stream_failed")
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
         if not call.half_closed:
             await abort(context, Unavailable("the service is draining", retry_after_s=1.0))
 
