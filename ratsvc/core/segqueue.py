@@ -104,4 +104,8 @@ class SegQueue(Generic[T]):
     @property
     def is_full(self) -> bool:
         """Whether producers should pause."""
-        return self.pending_bytes > self.max_bytes or self.pending_items > self.max_items
+        size, items = -self._drained_bytes, -self._drained_items
+        for mine in list(self._pushed.values()):
+            size += mine[0]
+            items += mine[1]
+        return size > self.max_bytes or items > self.max_items
