@@ -66,9 +66,9 @@ class SampleProducers:
         self._address = address
         self._say = say
         self._random = random.Random(seed)
+        self._token_numbers, self._file_numbers = count(1), count(1)
         self._tokens_made: deque[str] = deque()
         self._files_made: deque[str] = deque()
-        self._numbers = count(1)
 
     async def run(self) -> None:
         """Publishes until it is cancelled."""
@@ -104,7 +104,7 @@ class SampleProducers:
 
     async def _tokens(self, producer: Producer) -> None:
         while True:
-            number = next(self._numbers)
+            number = next(self._token_numbers)
             stream = f"demo.tokens.{number}"
             self._tokens_made.append(stream)
             prompt, answer = ANSWERS[number % len(ANSWERS)]
@@ -135,7 +135,7 @@ class SampleProducers:
 
     async def _files(self, producer: Producer) -> None:
         while True:
-            number = next(self._numbers)
+            number = next(self._file_numbers)
             stream, name = f"demo.file.{number}", f"plasma-{number}.png"
             self._files_made.append(stream)
             data = await asyncio.to_thread(plasma_png, 320, 200, number)

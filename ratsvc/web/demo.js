@@ -6,7 +6,7 @@ import { followAny } from "./any.js";
 import { EventFollower, LineFollower } from "./follow.js";
 import { $, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
-const KEEP_LINES = 200, KEEP_POINTS = 120, KEEP_SYMBOLS = 50, KEEP_SAMPLES = 1280, KEEP_CHARACTERS = 20_000;
+const KEEP_LINES = 200, KEEP_POINTS = 80, KEEP_SYMBOLS = 50, KEEP_SAMPLES = 1280, KEEP_CHARACTERS = 20_000;
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const SETTLE_MS = 150; // of several announcements at once, the newest counts
 const LEVELS = new Set(["DEBUG", "INFO", "WARN", "ERROR"]);
@@ -227,5 +227,5 @@ $("stream").addEventListener("focus", async () => {
 
 const several = new URLSearchParams(wanted.map((name) => ["stream", name]));
 const example = wanted.length > 1 ? `/v1/subscribe?${several}` : streamPath(wanted[0] ?? "demo.prices");
-$("curl").textContent = `curl -N '${location.origin}${example}'`;
+$("curl").textContent = `curl -N '${location.origin}${example.replaceAll("%3E", ">")}'`;
 for (const one of followers) one.start();
