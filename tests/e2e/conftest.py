@@ -1,0 +1,104 @@
+"""Browsers, Node.js and a demo of its own process. What is not installed is said by the tests that it skips."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
+
+HERE = Path(__file__).parent
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ENV = {**os.environ, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+@pytest_asyncio.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium, headless."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield chromium
+        await chromium.close()
+
+
+@pytest_asyncio.fixture
+async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
+    """Opens a page; the test fails when any page threw or wrote an error to its console."""
+    errors: list[str] = []
+
+    async def opened(url: str, **options: object) -> Page:
+        page = await browser.new_page(**options)
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        await page.goto(url)
+        return page
+
+    yield opened
+    assert errors == []
+
+
+@pytest.fixture
+def run_node() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a script of this folder in Node.js."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    if not (HERE / "node_modules" / ".package-lock.json").exists():
+        pytest.skip("the npm packages are not installed (npm ci in tests/e2e)")
+
+    def run(script: str, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([node, str(HERE / script), *args], stdout=subprocess.PIPE, text=True, cwd=HERE)
+
+    return run
+
+
+class Demo:
+    """A `ratsvc demo` in a process of its own."""
+
+    def __init__(self, *args: str) -> None:
+        command = [sys.executable, "-m", "ratsvc", "demo", *args]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.fullmatch(r"ratsvc is ready: HTTP (http://\S+)  gRPC (\S+)\n", line)
+        assert found, line + self.stop()[1]
+        self.http, self.grpc = found.groups()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[str, str, int]:
+        """Sends a signal; returns what it printed, its errors, and its exit code."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[str, str, int]:
+        """Waits for its end."""
+        output, errors = self.process.communicate(timeout=30)
+        return output, errors, self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """A running demo, which must stop cleanly."""
+    demo = Demo("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    yield demo
+    _, errors, code = demo.stop()
+    assert (errors, code) == ("", 0)
