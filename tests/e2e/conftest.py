@@ -10,10 +10,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium")
@@ -26,6 +27,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+CUT = "Failed to load resource: net::"
 ENV = {**os.environ, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
 
 
@@ -42,14 +44,21 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture
 async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
-    """Opens a page; the test fails when any page threw or wrote an error to its console."""
+    """Opens a page; the test fails when any page threw or wrote an error to its console.
+
+    With `is_cut` the browser may say there that a connection was lost.
+    """
     errors: list[str] = []
 
-    async def opened(url: str, **options: object) -> Page:
+    async def opened(url: str, *, is_cut: bool = False, **options: Any) -> Page:
+        def said(message: ConsoleMessage) -> None:
+            if message.type == "error" and not (is_cut and message.text.startswith(CUT)):
+                errors.append(message.text)
+
         page = await browser.new_page(**options)
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("console", said)
         await page.goto(url)
         return page
 
@@ -58,18 +67,14 @@ async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[P
 
 
 @pytest.fixture
-def run_node() -> Callable[..., subprocess.Popen[str]]:
-    """Starts a script of this folder in Node.js."""
-    node = shutil.which("node")
-    if node is None:
+def node() -> str:
+    """Node.js, with the npm packages of this folder."""
+    found = shutil.which("node")
+    if found is None:
         pytest.skip("node is not installed")
     if not (HERE / "node_modules" / ".package-lock.json").exists():
         pytest.skip("the npm packages are not installed (npm ci in tests/e2e)")
-
-    def run(script: str, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([node, str(HERE / script), *args], stdout=subprocess.PIPE, text=True, cwd=HERE)
-
-    return run
+    return found
 
 
 class Demo:
@@ -85,12 +90,12 @@ class Demo:
         self.http, self.grpc = found.groups()
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[str, str, int]:
-        """Sends a signal; returns what it printed, its errors, and its exit code."""
+        """Sends a signal; returns what `ended` does."""
         self.process.send_signal(number)
         return self.ended()
 
     def ended(self) -> tuple[str, str, int]:
-        """Waits for its end."""
+        """Waits for its end; returns what it printed after its first line, its errors, and its exit code."""
         output, errors = self.process.communicate(timeout=30)
         return output, errors, self.process.returncode
 
