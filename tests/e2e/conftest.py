@@ -27,7 +27,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CUT = "Failed to load resource: net::"
+FAILED = "Failed to load resource: "
 ENV = {**os.environ, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
 
 
@@ -46,13 +46,13 @@ async def browser() -> AsyncIterator[Browser]:
 async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
     """Opens a page; the test fails when any page threw or wrote an error to its console.
 
-    With `is_cut` the browser may say there that a connection was lost.
+    With `may_fail` the browser may say there that a request failed.
     """
     errors: list[str] = []
 
-    async def opened(url: str, *, is_cut: bool = False, **options: Any) -> Page:
+    async def opened(url: str, *, may_fail: bool = False, **options: Any) -> Page:
         def said(message: ConsoleMessage) -> None:
-            if message.type == "error" and not (is_cut and message.text.startswith(CUT)):
+            if message.type == "error" and not (may_fail and message.text.startswith(FAILED)):
                 errors.append(message.text)
 
         page = await browser.new_page(**options)
@@ -77,6 +77,9 @@ def node() -> str:
     return found
 
 
+LAST_LINE = "Ctrl-C stops it.\n"
+
+
 class Demo:
     """A `ratsvc demo` in a process of its own."""
 
@@ -84,9 +87,9 @@ class Demo:
         command = [sys.executable, "-m", "ratsvc", "demo", *args]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.fullmatch(r"ratsvc is ready: HTTP (http://\S+)  gRPC (\S+)\n", line)
-        assert found, line + self.stop()[1]
+        self.said = "".join(iter(self.process.stdout.readline, LAST_LINE))
+        found = re.match(r"ratsvc is ready: HTTP (http://\S+)  gRPC (\S+)\n", self.said)
+        assert found, self.said + self.stop()[1]
         self.http, self.grpc = found.groups()
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[str, str, int]:
@@ -95,7 +98,7 @@ class Demo:
         return self.ended()
 
     def ended(self) -> tuple[str, str, int]:
-        """Waits for its end; returns what it printed after its first line, its errors, and its exit code."""
+        """Waits for its end; returns what it printed since it was ready, its errors, and its exit code."""
         output, errors = self.process.communicate(timeout=30)
         return output, errors, self.process.returncode
 

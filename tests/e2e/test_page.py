@@ -1,0 +1,241 @@
+"""The page at `/ui/` in a real browser: all feeds, resuming, hostile records, speed, phone and keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from ratsvc.client import Producer
+from tests.conftest import Running, running
+from tests.e2e.conftest import Demo
+from tests.proxy import cutting
+
+OpenPage = Callable[..., Awaitable[Page]]
+SPAN_MS = 30_000
+ATTACK = '<img src=x onerror="window.pwned = 1"><script>window.pwned = 1</script>'
+SAMPLES_SHOWN = "Number(document.getElementById('sensor-count').textContent.replaceAll(',', ''))"
+LOG_TEXTS = "() => [...document.querySelectorAll('#logs span')].map((line) => line.textContent)"
+RECORD_TEXTS = "() => [...document.querySelectorAll('#any-records .value')].map((value) => value.textContent)"
+
+
+@pytest_asyncio.fixture
+async def producer(server: Running) -> AsyncIterator[Producer]:
+    async with Producer(server.grpc_addr) as producer:
+        yield producer
+
+
+async def publish_lines(producer: Producer, stream: str, first: int, count: int) -> None:
+    for n in range(first, first + count):
+        await producer.send(stream, f"line {n}")
+    await producer.flush()
+
+
+def lines(count: int) -> list[str]:
+    return [f"line {n}" for n in range(count)]
+
+
+async def test_every_feed_of_the_demo_is_shown_live(demo: Demo, open_page: OpenPage) -> None:
+    page = await open_page(f"{demo.http}/ui/")
+    await expect(page.locator("#state")).to_have_text("live")
+    await expect(page.locator("#prices tr")).to_have_count(5, timeout=SPAN_MS)
+    prices = page.locator("#prices")
+    before = await prices.inner_text()
+    await expect(prices).not_to_have_text(before)
+    await expect(page.locator("#logs li").nth(2)).to_be_visible(timeout=SPAN_MS)
+    await page.wait_for_function(f"() => {SAMPLES_SHOWN} > 3200")
+    inked = await page.evaluate(
+        "() => { const c = document.getElementById('sensor');"
+        " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte) => byte > 0); }"
+    )
+    assert inked
+    assert await page.locator("#cursor").inner_text() != "–"
+    assert float(await page.locator("#rate").inner_text()) > 5
+
+
+async def test_a_file_arrives_intact_and_is_shown(demo: Demo, open_page: OpenPage) -> None:
+    page = await open_page(f"{demo.http}/ui/")
+    await expect(page.locator("#file-state.good")).to_contain_text("SHA-256 as announced", timeout=SPAN_MS)
+    assert await page.evaluate("() => document.getElementById('file').naturalWidth") == 320
+    digest = await page.locator("#file-digest").inner_text()
+    announced = httpx.get(f"{demo.http}/v1/streams/demo.files?format=page&from=earliest").json()["records"]
+    assert digest in [one["sha256"] for one in announced]
+
+
+async def test_the_tokens_grow_and_stop_where_their_stream_ends(demo: Demo, open_page: OpenPage) -> None:
+    page = await open_page(f"{demo.http}/ui/")
+    await expect(page.locator("#tokens.writing")).not_to_be_empty(timeout=SPAN_MS)
+    await expect(page.locator("#tokens-end.good")).to_contain_text("ended after", timeout=SPAN_MS)
+    stream = await page.locator("#tokens-stream").inner_text()
+    text = await page.locator("#tokens").text_content()
+    stored = httpx.get(f"{demo.http}/v1/streams/{stream}?format=page&from=earliest").json()
+    assert text == "".join(stored["records"])
+    info = httpx.get(f"{demo.http}/v1/streams/{stream}/info").json()
+    assert (info["ended"], info["readers"]) == (True, 0)
+
+
+async def test_a_browser_that_goes_to_a_stream_sees_its_page(demo: Demo, open_page: OpenPage) -> None:
+    page = await open_page(f"{demo.http}/v1/streams/demo.>")
+    assert page.url == f"{demo.http}/ui/?stream=demo.%3E"
+    await expect(page.locator("#any-records li").nth(3)).to_be_visible()
+    await expect(page.locator("#feeds")).to_be_hidden()
+
+
+async def test_a_paused_feed_goes_on_where_it_was(server: Running, producer: Producer, open_page: OpenPage) -> None:
+    await publish_lines(producer, "demo.logs", 0, 20)
+    page = await open_page(f"{server.http_url}/ui/")
+    await expect(page.locator("#logs li")).to_have_count(20)
+    await page.get_by_role("button", name="Pause").click()
+    await expect(page.locator("#state")).to_have_text("paused")
+    await publish_lines(producer, "demo.logs", 20, 30)
+    await page.get_by_role("button", name="Resume").click()
+    await expect(page.locator("#logs li")).to_have_count(50)
+    await publish_lines(producer, "demo.logs", 50, 10)
+    await expect(page.locator("#logs li")).to_have_count(60)
+    assert await page.evaluate(LOG_TEXTS) == lines(60)
+
+
+async def test_any_stream_goes_on_after_pauses_and_lost_connections(open_page: OpenPage) -> None:
+    async with (
+        running(retry_ms=100) as server,
+        cutting(server.http_port, 1) as proxy,
+        Producer(server.grpc_addr) as producer,
+    ):
+        proxy.cutting = False
+        page = await open_page(f"http://127.0.0.1:{proxy.port}/ui/?stream=any.lines", may_fail=True)
+        await expect(page.locator("#state")).to_have_text("live")
+        await publish_lines(producer, "any.lines", 0, 40)
+        await expect(page.locator("#any-records li")).to_have_count(40)
+        proxy.cutting = True
+        await publish_lines(producer, "any.lines", 40, 40)
+        await expect(page.locator("#state")).to_have_text("reconnecting")
+        await publish_lines(producer, "any.lines", 80, 40)
+        proxy.cutting = False
+        await expect(page.locator("#any-records li")).to_have_count(120)
+        await page.get_by_role("button", name="Pause").click()
+        await publish_lines(producer, "any.lines", 120, 40)
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.locator("#any-records li")).to_have_count(160)
+        assert await page.evaluate(RECORD_TEXTS) == lines(160)[::-1]
+        assert proxy.cuts >= 1
+
+
+async def test_feeds_come_back_after_a_lost_connection(open_page: OpenPage) -> None:
+    async with (
+        running(retry_ms=100) as server,
+        cutting(server.http_port, 1) as proxy,
+        Producer(server.grpc_addr) as producer,
+    ):
+        proxy.cutting = False
+        await publish_lines(producer, "demo.logs", 0, 5)
+        page = await open_page(f"http://127.0.0.1:{proxy.port}/ui/", may_fail=True)
+        await expect(page.locator("#logs li")).to_have_count(5)
+        proxy.cutting = True
+        await publish_lines(producer, "demo.logs", 5, 5)
+        await expect(page.locator("#happenings")).to_contain_text("reconnecting at")
+        proxy.cutting = False
+        await expect(page.locator("#logs li")).to_have_count(10)
+        await expect(page.locator("#state")).to_have_text("live")
+        assert await page.evaluate(LOG_TEXTS) == lines(10)
+
+
+async def test_gaps_and_ends_are_shown(server: Running, producer: Producer, open_page: OpenPage) -> None:
+    await publish_lines(producer, "any.lines", 0, 5)
+    page = await open_page(f"{server.http_url}/ui/?stream=any.lines")
+    await expect(page.locator("#any-records li")).to_have_count(5)
+    await page.get_by_role("button", name="Pause").click()
+    await publish_lines(producer, "any.lines", 5, 5)
+    await server.broker.purge("any.lines")
+    await page.get_by_role("button", name="Resume").click()
+    await expect(page.locator("#happenings [data-kind=gap]")).to_contain_text("a gap (purged)")
+    await publish_lines(producer, "any.lines", 10, 1)
+    await expect(page.locator("#any-records .value").first).to_have_text("line 10")
+    await server.broker.end("any.lines")
+    await expect(page.locator("#state")).to_have_text("ended")
+    await expect(page.locator("#happenings")).to_contain_text("any.lines: ended at")
+
+
+async def test_records_of_every_event_type_and_large_integers_are_shown(
+    server: Running, producer: Producer, open_page: OpenPage
+) -> None:
+    page = await open_page(f"{server.http_url}/ui/?stream=any.one&stream=any.two")
+    await expect(page.locator("#state")).to_have_text("live")
+    await producer.publish("any.one", 2**63, key="k", event="message", headers={"h": "v"})
+    await producer.publish("any.two", {"a": [None, 1.5]}, event="other")
+    await expect(page.locator("#any-records li")).to_have_count(2)
+    assert await page.evaluate(RECORD_TEXTS) == ['{ "a": [ null, 1.5 ] }', str(2**63)]
+    await expect(page.locator("#any-records .about").last).to_contain_text('key k · event message · {"h":"v"}')
+
+
+async def test_hostile_records_are_text(server: Running, producer: Producer, open_page: OpenPage) -> None:
+    tokens: dict[str, object] = {"stream": "demo.tokens.1", "prompt": ATTACK}
+    await producer.publish("demo.logs", ATTACK)
+    await producer.publish("demo.prices", {"price": 1.0, "change": 0.0, "volume": 1}, key=ATTACK)
+    await producer.publish("demo.tokens", tokens)
+    await producer.publish("demo.tokens.1", ATTACK, event="token")
+    await producer.publish("demo.sensor", ATTACK)
+    for stream in ("demo.prices", "demo.tokens", "demo.files", "demo.sensor"):
+        for wrong in (None, 7, ATTACK, [ATTACK], {"price": ATTACK, "stream": 1}):
+            await producer.publish(stream, wrong, key="k")
+    page = await open_page(f"{server.http_url}/ui/")
+    for place in ("#logs", "#prices", "#tokens", "#tokens-prompt"):
+        await expect(page.locator(place)).to_contain_text(ATTACK)
+    await expect(page.locator("#happenings")).to_contain_text("cannot be shown")
+    assert await page.evaluate("() => [window.pwned, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+    page = await open_page(f"{server.http_url}/ui/?stream=any.attack")
+    await expect(page.locator("#state")).to_have_text("live")
+    await producer.publish("any.attack", ATTACK, key=ATTACK, event=ATTACK, headers={ATTACK: ATTACK})
+    await expect(page.locator("#any-records li .value").first).to_have_text(ATTACK)
+    assert await page.evaluate("() => [window.pwned, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+async def test_a_stream_that_cannot_be_is_refused_as_text(server: Running, open_page: OpenPage) -> None:
+    page = await open_page(f"{server.http_url}/ui/", may_fail=True)
+    await page.get_by_label("Streams or patterns").fill("no/such<img src=x onerror=alert(1)>")
+    async with page.expect_response(lambda response: "/v1/subscribe" in response.url) as refused:
+        await page.keyboard.press("Enter")
+    assert (await refused.value).status == 400
+    await expect(page.locator("#state")).to_have_text("refused")
+    await expect(page.locator("#notice")).to_be_visible()
+
+
+async def test_many_records_keep_the_page_short_and_quick(
+    server: Running, producer: Producer, open_page: OpenPage
+) -> None:
+    page = await open_page(f"{server.http_url}/ui/?stream=any.many")
+    await expect(page.locator("#state")).to_have_text("live")
+    await page.evaluate(
+        "() => { window.longest = 0; let last = performance.now();"
+        " const frame = (now) => { window.longest = Math.max(window.longest, now - last); last = now;"
+        " requestAnimationFrame(frame); }; requestAnimationFrame(frame); }"
+    )
+    for n in range(30_000):
+        await producer.send("any.many", {"n": n, "text": "some text of a record"})
+        if n % 500 == 0:
+            await asyncio.sleep(0.02)
+    await producer.flush()
+    await expect(page.locator("#total")).to_have_text("30,000", timeout=SPAN_MS)
+    assert await page.locator("#any-records li").count() == 200
+    await expect(page.locator("#any-records .value").first).to_contain_text('"n": 29999')
+    assert await page.evaluate("() => window.longest") < 1_000
+
+
+async def test_it_fits_a_phone_in_the_dark_and_is_used_by_keyboard(demo: Demo, open_page: OpenPage) -> None:
+    options: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+    page = await open_page(f"{demo.http}/ui/", **options)
+    await expect(page.locator("#prices tr")).to_have_count(5, timeout=SPAN_MS)
+    assert await page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    ground = await page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(14, 17, 23)"
+    for _ in range(10):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("() => document.activeElement.id") == "pause":
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#state")).to_have_text("paused")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#state")).to_have_text("live")
