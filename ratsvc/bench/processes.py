@@ -20,6 +20,8 @@ from typing import Any
 import grpc.aio
 from rat.v1 import producer_pb2 as pb
 
+from ratsvc.quickmem.framing import varint
+
 WINDOW = 64
 BUFFER = 1024 * 1024
 CHUNK = hashlib.shake_128(b"ratsvc").digest(512 * 1024)
@@ -40,15 +42,6 @@ def publish_request(stream: str, records: list[bytes]) -> bytes:
     """A serialised `rat.v1.PublishRequest` of serialised records."""
     body = b"".join(b"\x12" + varint(len(record)) + record for record in records)
     return pb.PublishRequest(stream=stream).SerializeToString() + body
-
-
-def varint(number: int) -> bytes:
-    """A base-128 varint (protobuf encoding guide)."""
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes(found) + bytes([number])
 
 
 def produce(port: int, message: bytes, count: int, pipe: Connection) -> None:

@@ -27,6 +27,7 @@ from ratsvc.client.upload import upload_parts
 from ratsvc.errors import OutOfSequence, ProducerFenced, RatError, Unavailable
 from ratsvc.names import check_name, check_producer_id
 from ratsvc.quickmem import wire
+from ratsvc.quickmem.framing import varint
 
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
@@ -75,7 +76,7 @@ class _Batch:
         )
         # The records are serialised already: field 2, length-delimited (protobuf encoding guide).
         return head.SerializeToString() + b"".join(
-            part for record in self.records for part in (b"\x12" + _varint(len(record)), record)
+            part for record in self.records for part in (b"\x12" + varint(len(record)), record)
         )
 
     def delivered(self, ack: pb.PublishResponse) -> None:
@@ -366,12 +367,3 @@ class Producer:
             self._seal(stream)
         while self._sealed:
             self._fail(self._take_first(), error)
-
-
-def _varint(number: int) -> bytes:
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    found.append(number)
-    return bytes(found)

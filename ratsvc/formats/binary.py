@@ -11,6 +11,7 @@ from rat.v1 import record_pb2 as pb
 
 from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
 from ratsvc.formats.base import Format, View, encode_items
+from ratsvc.quickmem.framing import varint
 
 _BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
 _RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
@@ -95,16 +96,6 @@ def gap_message(gap: Gap, epoch: str) -> pb.Gap:
     found = pb.Gap(to=f"{epoch}-{gap.to}", reason=reason, skipped=gap.skipped or 0)
     setattr(found, "from", f"{gap.from_epoch or epoch}-{gap.after}")
     return found
-
-
-def varint(number: int) -> bytes:
-    """A base-128 varint (protobuf encoding guide)."""
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    found.append(number)
-    return bytes(found)
 
 
 #: What stands before a record of each size under 4 KiB.

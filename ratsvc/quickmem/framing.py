@@ -45,8 +45,8 @@ class _RecordHeads(dict[int, bytes]):
 
 
 def _make_head(size: int, tag: bytes = _PACKED) -> bytes:
-    kind = tag + _varint(size)
-    return _VALUE + _varint(len(kind) + size) + kind
+    kind = tag + varint(size)
+    return _VALUE + varint(len(kind) + size) + kind
 
 
 def _make_record_head(size: int) -> bytes:
@@ -215,7 +215,8 @@ def _over(text: str, limit: int) -> bool:
     return len(text) * 4 > limit and len(text.encode("utf-8", "replace")) > limit
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A base-128 varint (protobuf encoding guide)."""
     data = bytearray()
     while number > 0x7F:
         data.append(number & 0x7F | 0x80)
