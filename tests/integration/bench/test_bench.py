@@ -21,6 +21,7 @@ FIGURES = {
     "file": {"mb_per_s"},
     "idle": set(),
 }
+CPU = "server_cpu_s_per_million"
 THROUGHPUT = {"records_per_s", "mb_per_s", "server_cpu_s_per_million", "record_bytes", "batch_bytes"}
 
 
@@ -42,7 +43,8 @@ def test_every_scenario_runs_and_writes_its_figures(scenario: str, tmp_path: Pat
     assert result["options"]["records"] == 5_000
     assert result["server_rss_mib"] > 10
     for figure in FIGURES.get(scenario, THROUGHPUT):
-        assert result[figure] > 0, figure
+        # So little work may take less CPU time than a tick of the clock that counts it.
+        assert result[figure] > 0 or (figure == CPU and result[figure] == 0), figure
     if scenario in REFERENCE:
         assert "×" in done.stdout
 
