@@ -5,21 +5,29 @@ Frames are those of the binary format: a batch's bytes are made once for all its
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator
+from itertools import accumulate
 from typing import Any
 
 import grpc.aio
 from rat.v1 import consumer_pb2 as pb
 from rat.v1 import record_pb2
 
-from ratsvc.core.record import Gap
-from ratsvc.errors import RatError
-from ratsvc.flow.broker import Broker
+from ratsvc.core.cursor import Cursor
+from ratsvc.core.record import Batch, Gap
+from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import Frames, gap_message
 from ratsvc.grpc_api import reading
 from ratsvc.grpc_api.status import abort, parsed, unary
 
 Context = grpc.aio.ServicerContext[Any, Any]
+MAX_PAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""A client takes messages of at most 4 MiB unless it is told otherwise."""
+BATCH_OVERHEAD_BYTES = 256
+"""Around the records of a batch: the stream's name, offset, time, tags and lengths."""
+RECORD_OVERHEAD_BYTES = 16
+"""Around a record: tag, length, and the offset where those do not follow one another."""
 
 
 class Consumer:
@@ -40,20 +48,18 @@ class Consumer:
         """A Start frame, then what the log has after it, then what comes."""
         try:
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
-            subscription = await self._broker.subscribe(request)
-        except RatError as error:
+            with await self._broker.subscribe(request) as subscription:
+                yield self._frames.start(subscription.start_offset)
+                while items := await subscription.next():
+                    for item in items:
+                        yield self._frames.item(item)
+        except Exception as error:
             await abort(context, error)
-            return
-        with subscription:
-            yield self._frames.start(subscription.start_offset)
-            while items := await subscription.next():
-                for item in items:
-                    yield self._frames.item(item)
 
     async def fetch(self, request: pb.FetchRequest) -> pb.FetchResponse:
         """One page."""
         read, wait_s = reading.page(request, self._broker.settings)
-        page = await self._broker.fetch(read, wait_s)
+        page = _fitting(await self._broker.fetch(read, wait_s))
         frames = [record_pb2.Frame.FromString(self._frames.item(batch)) for batch in page.batches]
         gaps: list[Gap] = page.gaps
         return pb.FetchResponse(
@@ -62,3 +68,22 @@ class Consumer:
             next=str(page.next),
             ended=page.ended,
         )
+
+
+def _fitting(page: Page) -> Page:
+    """As much of a page, from its start, as fits into one message; one record at least."""
+    left = MAX_PAGE_BYTES
+    batches: list[Batch] = []
+    for batch in page.batches:
+        left -= BATCH_OVERHEAD_BYTES
+        ends = list(accumulate(len(record) + RECORD_OVERHEAD_BYTES for record in batch.records))
+        count = bisect_right(ends, left)
+        if count < len(batch):
+            if count or not batches:
+                batches.append(batch.part(0, count or 1))
+            last = batches[-1].last
+            gaps = [gap for gap in page.gaps if gap.to <= last]  # The next page says the others.
+            return Page(batches, gaps, Cursor(page.next.epoch, last), ended=False)
+        batches.append(batch)
+        left -= ends[-1]
+    return page

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.core.record import Draft
@@ -27,8 +26,8 @@ from ratsvc.grpc_api.upload import Uploading
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
 
-_log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
+_DURABILITIES = frozenset(pb.Durability.values())
 
 
 @dataclass(slots=True)
@@ -79,8 +78,7 @@ class Producer:
         except ExceptionGroup as failures:
             if failures.split(grpc.aio.UsageError)[1] is None:
                 return  # the producer has gone: there is nobody to answer
-            _log.exception("publish_stream_failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            await abort(context, failures)
         if not call.half_closed:
             await abort(context, Unavailable("the service is draining", retry_after_s=1.0))
 
@@ -100,6 +98,8 @@ class Producer:
                 raise InvalidArgument("records must not be empty", field="records")
             most = self._limits.batch_records
             raise TooLarge(f"records has {len(records)} items; at most {most} are taken", field="records")
+        if envelope.durability not in _DURABILITIES:
+            raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
         columns = wire.parse_records(records, self._checks)
@@ -153,16 +153,21 @@ class _PublishCall:
     def _take(self, answer: _Answer) -> None:
         self._pending_bytes += answer.size
         self._answers.put_nowait(answer)
-        limits = self._limits
-        if self._answers.qsize() >= limits.unacknowledged_requests or self._pending_bytes > limits.unacknowledged_bytes:
+        if not self._has_room:
             self._room.clear()
+
+    @property
+    def _has_room(self) -> bool:
+        waiting, limits = self._answers.qsize(), self._limits
+        return waiting < limits.unacknowledged_requests and self._pending_bytes <= limits.unacknowledged_bytes
 
     async def write(self) -> None:
         """Answers in order, as commits come."""
         while (answer := await self._answers.get()) is not None:
             await self._context.write(await self._response(answer))
             self._pending_bytes -= answer.size
-            self._room.set()
+            if self._has_room:
+                self._room.set()
 
     async def _response(self, answer: _Answer) -> bytes:
         response = pb.PublishStreamResponse(request=answer.number)

@@ -39,10 +39,14 @@ def status_of(error: RatError) -> status_pb2.Status:
     return status_pb2.Status(code=error.grpc_code, message=error.detail, details=packed)
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: RatError) -> None:
-    """Ends the call with the error's status; raises what ends the handler."""
-    status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    """Ends the call with the error's status; raises what ends the handler. An unexpected error is logged and says
+    nothing."""
+    if isinstance(error, RatError):
+        status = rpc_status.to_status(status_of(error))
+        await context.abort(status.code, status.details, status.trailing_metadata)
+    _log.error("call_failed", exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
 def parsed(kind: type[Request], data: bytes) -> Request:
@@ -66,12 +70,9 @@ def unary(kind: type[Request], handle: Callable[[Request], Awaitable[Message]]) 
 
 
 async def guarded(context: grpc.aio.ServicerContext[Any, Any], answer: Awaitable[bytes]) -> bytes:
-    """Awaits `answer`; what it raises becomes the call's status. An unexpected error is logged and says nothing."""
+    """Awaits `answer`; what it raises becomes the call's status."""
     try:
         return await answer
-    except RatError as error:
+    except Exception as error:
         await abort(context, error)
-    except Exception:
-        _log.exception("call_failed")
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
     raise AssertionError("abort raises")

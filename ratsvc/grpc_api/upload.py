@@ -63,8 +63,10 @@ class Uploading:
         return (await self._finish()).SerializeToString()
 
     async def _store(self, chunk: bytes, start: pb.UploadStart) -> None:
-        if not chunk or len(chunk) > self._max_chunk:
-            raise TooLarge(f"a chunk must have 1 to {self._max_chunk} bytes", field="chunk")
+        if not chunk:
+            raise InvalidArgument("chunk must not be empty", field="chunk")
+        if len(chunk) > self._max_chunk:
+            raise TooLarge(f"chunk has {len(chunk)} bytes; at most {self._max_chunk} are taken", field="chunk")
         self._digest.update(chunk)
         self._size += len(chunk)
         headers: dict[str, str] = {}
