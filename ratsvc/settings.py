@@ -93,7 +93,7 @@ class Limits(_Part):
     uri_bytes: Count = 8 * 1024
     """An HTTP request's target."""
     body_timeout_s: Seconds = 30.0
-    """The longest pause inside an HTTP body."""
+    """The longest pause inside an HTTP body, and the longest wait for a unary gRPC request."""
     calls_per_connection: Count = 100
     """gRPC calls at once on one connection."""
 

@@ -29,14 +29,15 @@ class Streams:
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """By method name, all from bytes to bytes."""
+        wait_s = self._broker.settings.limits.body_timeout_s
         return {
-            "CreateStream": unary(pb.CreateStreamRequest, self.create),
-            "GetStream": unary(pb.GetStreamRequest, self.get),
-            "ListStreams": unary(pb.ListStreamsRequest, self.list),
-            "UpdateStream": unary(pb.UpdateStreamRequest, self.update),
-            "EndStream": unary(pb.EndStreamRequest, self.end),
-            "PurgeStream": unary(pb.PurgeStreamRequest, self.purge),
-            "DeleteStream": unary(pb.DeleteStreamRequest, self.delete),
+            "CreateStream": unary(pb.CreateStreamRequest, self.create, wait_s),
+            "GetStream": unary(pb.GetStreamRequest, self.get, wait_s),
+            "ListStreams": unary(pb.ListStreamsRequest, self.list, wait_s),
+            "UpdateStream": unary(pb.UpdateStreamRequest, self.update, wait_s),
+            "EndStream": unary(pb.EndStreamRequest, self.end, wait_s),
+            "PurgeStream": unary(pb.PurgeStreamRequest, self.purge, wait_s),
+            "DeleteStream": unary(pb.DeleteStreamRequest, self.delete, wait_s),
         }
 
     async def create(self, request: pb.CreateStreamRequest) -> pb.CreateStreamResponse:

@@ -19,7 +19,7 @@ from ratsvc.core.record import Batch, Gap
 from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import Frames, gap_message
 from ratsvc.grpc_api import reading
-from ratsvc.grpc_api.status import abort, parsed, unary
+from ratsvc.grpc_api.status import abort, only, parsed, unary
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_PAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
@@ -36,17 +36,19 @@ class Consumer:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._frames = Frames(broker.epoch)
+        self._wait_s = broker.settings.limits.body_timeout_s
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """By method name, all from bytes to bytes."""
         return {
-            "Subscribe": grpc.unary_stream_rpc_method_handler(self.subscribe),
-            "Fetch": unary(pb.FetchRequest, self.fetch),
+            "Subscribe": grpc.stream_stream_rpc_method_handler(self.subscribe),
+            "Fetch": unary(pb.FetchRequest, self.fetch, self._wait_s),
         }
 
-    async def subscribe(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A Start frame, then what the log has after it, then what comes."""
         try:
+            data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             with await self._broker.subscribe(request) as subscription:
                 yield self._frames.start(subscription.start_offset)

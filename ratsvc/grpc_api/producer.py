@@ -21,7 +21,7 @@ from ratsvc.core.record import Draft
 from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsupported
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api.envelope import parse
-from ratsvc.grpc_api.status import abort, guarded, status_of
+from ratsvc.grpc_api.status import abort, guarded, single, status_of
 from ratsvc.grpc_api.upload import Uploading
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
@@ -50,19 +50,15 @@ class Producer:
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """By method name, all from bytes to bytes."""
         return {
-            "Publish": grpc.unary_unary_rpc_method_handler(self.publish),
+            "Publish": single(self.publish, self._limits.body_timeout_s),
             "PublishStream": grpc.stream_stream_rpc_method_handler(self.publish_stream),
             "Upload": grpc.stream_unary_rpc_method_handler(self.upload),
         }
 
-    async def publish(self, data: bytes, context: Context) -> bytes:
+    async def publish(self, data: bytes) -> bytes:
         """One batch."""
-
-        async def answer() -> bytes:
-            await self._broker.wait_for_room()
-            return self.acknowledgement(await self._broker.submit(self.draft(data, ""))).SerializeToString()
-
-        return await guarded(context, answer())
+        await self._broker.wait_for_room()
+        return self.acknowledgement(await self._broker.submit(self.draft(data, ""))).SerializeToString()
 
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""

@@ -3,7 +3,8 @@ handlers that turn what is raised into them, once."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from ratsvc.errors import InvalidValue, RatError
+from ratsvc.errors import InvalidValue, RatError, RequestTimeout
 
 DOMAIN = "ratsvc"
 _log = structlog.get_logger()
@@ -57,16 +58,39 @@ def parsed(kind: type[Request], data: bytes) -> Request:
         raise InvalidValue(f"malformed {kind.DESCRIPTOR.name}") from None
 
 
-def unary(kind: type[Request], handle: Callable[[Request], Awaitable[Message]]) -> grpc.RpcMethodHandler[Any, Any]:
-    """A unary method from bytes to bytes."""
+def unary(
+    kind: type[Request], handle: Callable[[Request], Awaitable[Message]], wait_s: float
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """A unary method from bytes to bytes. Its request must come within `wait_s` seconds."""
 
-    async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        async def answer() -> bytes:
-            return (await handle(parsed(kind, data))).SerializeToString()
+    async def answer(data: bytes) -> bytes:
+        return (await handle(parsed(kind, data))).SerializeToString()
 
-        return await guarded(context, answer())
+    return single(answer, wait_s)
 
-    return grpc.unary_unary_rpc_method_handler(call)
+
+def single(answer: Callable[[bytes], Awaitable[bytes]], wait_s: float) -> grpc.RpcMethodHandler[Any, Any]:
+    """A unary method from bytes to bytes, taken as a stream of one request: it is the same on the wire, and a call
+    that ends before its request is whole gets an answer, where grpc.aio's own unary calls never do."""
+
+    async def call(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        async def run() -> bytes:
+            return await answer(await only(requests, wait_s))
+
+        return await guarded(context, run())
+
+    return grpc.stream_unary_rpc_method_handler(call)
+
+
+async def only(requests: AsyncIterator[bytes], wait_s: float) -> bytes:
+    """The request of a unary call. Raises InvalidValue when there is none, RequestTimeout after `wait_s` seconds."""
+    try:
+        async with asyncio.timeout(wait_s):
+            return await anext(requests)
+    except StopAsyncIteration:
+        raise InvalidValue("the call ended before its request was whole") from None
+    except TimeoutError:
+        raise RequestTimeout(f"the request did not come within {wait_s:g} s") from None
 
 
 async def guarded(context: grpc.aio.ServicerContext[Any, Any], answer: Awaitable[bytes]) -> bytes:

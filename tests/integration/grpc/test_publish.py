@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import resource
 from collections.abc import AsyncIterator
+from math import inf, nan
 
 import grpc
 import grpc.aio
@@ -111,6 +112,8 @@ BAD_VALUES = {
     "no kind inside a list": record(list_value=value_pb2.ListValue(items=[Value()])),
     "event with a line break": record_pb2.Record(value=Value(bool_value=True), event="a\ndata: evil"),
     "event that is reserved": record_pb2.Record(value=Value(bool_value=True), event="gap"),
+    "event that ends in CR": record_pb2.Record(value=Value(bool_value=True), event="message\r"),
+    "event that browsers send": record_pb2.Record(value=Value(bool_value=True), event="error"),
     "event with NUL": record_pb2.Record(value=Value(bool_value=True), event="a\0"),
     "key with a line break": record_pb2.Record(value=Value(bool_value=True), key="a\rb"),
     "key too long": record_pb2.Record(value=Value(bool_value=True), key="k" * 257),
@@ -150,9 +153,12 @@ async def test_a_bad_record_is_refused_by_name_and_its_batch_with_it(
         "é",
         "*",
         "a.>",
+        ">",
         "$SYS.x",
         ".a",
+        "\ufeffa",
         "x" * 201,
+        ".".join("a" * 17),
     ],
 )
 async def test_a_bad_stream_name_is_refused(server: Running, channel: grpc.aio.Channel, name: str) -> None:
@@ -236,9 +242,11 @@ async def test_an_ended_stream_takes_nothing_more(server: Running, channel: grpc
 
 
 async def test_a_durability_that_memory_cannot_give_is_refused(server: Running, channel: grpc.aio.Channel) -> None:
-    asked = request("s", 1, durability=producer_pb2.DURABILITY_FLUSHED)
-    (response,) = await exchange(channel, [asked.SerializeToString()])
-    assert response.error.code == FAILED
+    asked = [request("s", 1, durability=kind).SerializeToString() for kind in (producer_pb2.DURABILITY_FLUSHED, 9)]
+    flushed, unknown = await exchange(channel, asked)
+    assert (flushed.error.code, unknown.error.code) == (FAILED, INVALID)
+    assert "rat.v1.Durability" in unknown.error.message
+    assert server.broker.list() == []
 
 
 async def test_a_unary_refusal_has_its_details(server: Running, channel: grpc.aio.Channel) -> None:
@@ -270,7 +278,8 @@ async def test_every_type_is_kept_in_every_encoding(server: Running, channel: gr
     from ratsvc.quickmem import to_tree
 
     values: list[object] = [
-        None, True, 1, -(2**63), 2**64 - 1, 1.0, -0.0, 1e308, 5e-324, "", "\0", "\ufeffx", b"", b"\0\xff",
+        None, True, 1, -(2**63), 2**64 - 1, 1.0, -0.0, 1e308, 5e-324, inf, -inf, nan,
+        "", "\0", "\ufeffx", b"", b"\0\xff",
         datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), [], {}, {"a": [1, {"b": None}]},
     ]  # fmt: skip
     records = [record_pb2.Record(value=encode(value)) for value in values for encode in (to_tree, to_data_value)]
@@ -278,6 +287,19 @@ async def test_every_type_is_kept_in_every_encoding(server: Running, channel: gr
     found = await stored(server.broker, "s")
     expected = [value for value in values for _ in range(2)]
     assert [(type(v), repr(v)) for v in found] == [(type(v), repr(v)) for v in expected]
+
+
+async def test_of_a_key_that_comes_twice_the_last_value_wins_in_every_encoding(
+    server: Running, channel: grpc.aio.Channel
+) -> None:
+    once = [Value(map_value=value_pb2.MapValue(entries={"a": Value(int_value=n)})) for n in (1, 2)]
+    merged = once[0].map_value.SerializeToString() + once[1].map_value.SerializeToString()
+    twice = Value.FromString(b"\x52" + bytes([len(merged)]) + merged)  # DataValue.map_value: field 10
+    packed, json = Value(packed=b"\x82\xa1a\x01\xa1a\x02"), Value(json=b'{"a":1,"a":2}')
+    records = [record_pb2.Record(value=value) for value in (twice, packed, json)]
+    (response,) = await exchange(channel, [request("s", *records).SerializeToString()])
+    assert response.ack.stored == 3
+    assert await stored(server.broker, "s") == [{"a": 2}] * 3
 
 
 async def test_a_full_queue_slows_the_producer_and_drops_nothing() -> None:

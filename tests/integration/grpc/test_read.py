@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from rat.v1 import admin_pb2 as admin
-from rat.v1 import admin_pb2_grpc, consumer_pb2_grpc
+from rat.v1 import admin_pb2_grpc, consumer_pb2_grpc, record_pb2
 from rat.v1 import consumer_pb2 as pb
 
 from ratsvc.core.record import Draft
@@ -167,6 +167,62 @@ async def test_pages_are_read_one_after_the_other(server: Running, channel: grpc
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Fetch(pb.FetchRequest(streams=["s"], **bad))  # type: ignore[arg-type]
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_page_fits_into_a_message_that_any_client_takes(server: Running, channel: grpc.aio.Channel) -> None:
+    large = [bytes([n]) * 1_000_000 for n in range(9)]
+    await put(server, "s", *large[:4])
+    for value in large[4:]:
+        await put(server, "s", value)
+    await put(server, "s" * 200, *[""] * 10_000)
+    for _ in range(5_000):
+        await put(server, "s" * 200, "")
+    stub = consumer_pb2_grpc.ConsumerServiceStub(channel)
+    request = pb.FetchRequest(streams=["s", "s" * 200], limit=10_000)
+    seen: list[object] = []
+    pages = 0
+    while (page := await stub.Fetch(request)).batches:
+        assert page.ByteSize() < 4 * 2**20
+        seen += [from_data_value(r.value) for batch in page.batches for r in batch.records]
+        setattr(request, "from", page.next)
+        pages += 1
+    assert seen == large + [""] * 15_000
+    assert pages < 10
+
+
+async def test_a_page_that_was_cut_keeps_its_gaps(server: Running, channel: grpc.aio.Channel) -> None:
+    for n in range(6):
+        await put(server, "s", bytes([n]) * 1_000_000)
+    page = await consumer_pb2_grpc.ConsumerServiceStub(channel).Fetch(
+        pb.FetchRequest(streams=["s"], **{"from": "0ther-999999"})
+    )
+    assert [gap.reason for gap in page.gaps] == [record_pb2.GAP_REASON_EPOCH]
+    assert page.next == f"{server.broker.epoch}-4"
+
+
+@pytest.mark.parametrize("cursor", ["0ther-1", "{epoch}-999999"])
+async def test_a_cursor_that_is_not_of_this_log_gets_a_gap_and_all_there_is(
+    server: Running, channel: grpc.aio.Channel, cursor: str
+) -> None:
+    await put(server, "s", 1, 2)
+    call = subscribe(channel, "s", start=cursor.format(epoch=server.broker.epoch), limit=2)
+    kinds = [(frame.WhichOneof("kind"), frame.gap.reason) async for frame in call]
+    assert kinds == [("start", 0), ("gap", record_pb2.GAP_REASON_EPOCH), ("batch", 0), ("end", 0)]
+
+
+async def test_a_failure_in_a_subscription_says_nothing_of_itself(server: Running, channel: grpc.aio.Channel) -> None:
+    async def broken(*_: object) -> None:
+        raise KeyError("/secret/path")
+
+    await put(server, "s", 1)
+    server.broker.log.read = broken  # type: ignore[method-assign,assignment]
+    fetch = consumer_pb2_grpc.ConsumerServiceStub(channel).Fetch(pb.FetchRequest(streams=["s"]))
+    subscription = subscribe(channel, "s")
+    await subscription.read()
+    for answer in (subscription.read(), fetch):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer
+        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
 
 
 async def test_a_stream_is_made_shown_changed_ended_purged_and_deleted(
