@@ -98,6 +98,19 @@ class Limits(_Part):
     """gRPC calls at once on one connection."""
 
 
+class Disk(_Part):
+    """How much of the disk the log may take, with `data_dir`. Looked at twice a second."""
+
+    log_bytes: Annotated[int, Field(ge=0)] = 0
+    """Records in all; over it the oldest go. 0: as the disk has room."""
+    reserve_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
+    """So much of the disk is left free: with less, no records are taken."""
+    trim_percent: Annotated[float, Field(gt=0, le=100)] = 90.0
+    """Of the disk in use: from there on, the oldest records go as new ones come."""
+    full_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
+    """Of the disk in use: from there on, no records are taken."""
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -107,6 +120,13 @@ class Settings(BaseSettings):
     """Where HTTP listens: `host:port`; port 0 lets the system choose."""
     grpc: str = "127.0.0.1:50051"
     """Where gRPC listens: `host:port`; port 0 lets the system choose."""
+    data_dir: Path | None = None
+    """Where records are kept on disk; without it they are kept in memory."""
+    durability: Literal["always", "interval"] = "always"
+    """With `data_dir`: whether each commit is on disk before it is acknowledged (always), or soon after (interval):
+    then a power loss, but no crash of the process, may take what was acknowledged in the last `flush_interval_s`."""
+    flush_interval_s: Annotated[float, Field(ge=1, le=3600)] = 1.0
+    """With durability `interval`: how soon after."""
     heartbeat_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """The longest silence on a subscription, unless its reader asks for another."""
     stall_timeout_s: Seconds = 10.0
@@ -126,8 +146,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Which of them are written."""
     limits: Limits = Limits()
-    retention: StreamDefaults = StreamDefaults(max_records=1_000_000, max_bytes=64 * MIB, max_age="24h")
-    """What is kept of every stream."""
+    disk: Disk = Disk()
+    retention: StreamDefaults = StreamDefaults()
+    """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}
     """What is kept of the streams that a pattern covers: the most specific pattern wins."""
 
@@ -143,6 +164,11 @@ class Settings(BaseSettings):
         if self.drain_s > self.stop_timeout_s:
             raise ValueError("drain_s must not be over stop_timeout_s")
         return self
+
+    def general_retention(self) -> Retention:
+        """What is kept of a stream for which no pattern says anything."""
+        size = 1024 * MIB if self.data_dir else 64 * MIB
+        return self.retention.retention().over(Retention(1_000_000, size, 86400.0))
 
     @classmethod
     def settings_customise_sources(

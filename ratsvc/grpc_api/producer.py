@@ -99,7 +99,8 @@ class Producer:
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
         columns = wire.parse_records(records, self._checks)
-        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer)
+        flushed = envelope.durability == pb.DURABILITY_FLUSHED
+        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer, flushed)
 
     def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
         return pb.PublishResponse(

@@ -10,6 +10,7 @@ import resource
 import pytest
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
+from ratsvc.core.record import Batch
 from tests.conftest import Running, running
 from tests.integration.grpc.raw import Connection, frame
 from tests.integration.grpc.test_publish import ref, request, stored
@@ -96,7 +97,7 @@ async def test_a_publish_that_was_stored_but_not_acknowledged_is_a_duplicate_whe
     async with Connection(server.grpc_port) as connection:
         held, append = asyncio.Event(), server.broker.log.append
 
-        async def late(batches: list) -> None:  # type: ignore[type-arg]
+        async def late(batches: list[Batch], *rest: object, **options: object) -> None:
             await append(batches)
             await held.wait()
 

@@ -215,7 +215,7 @@ async def test_a_failure_in_a_subscription_says_nothing_of_itself(server: Runnin
         raise KeyError("/secret/path")
 
     await put(server, "s", 1)
-    server.broker.log.read = broken  # type: ignore[method-assign,assignment]
+    server.broker.read = broken  # type: ignore[method-assign,assignment]
     fetch = consumer_pb2_grpc.ConsumerServiceStub(channel).Fetch(pb.FetchRequest(streams=["s"]))
     subscription = subscribe(channel, "s")
     await subscription.read()

@@ -171,7 +171,7 @@ async def test_producers_pause_while_the_queue_is_full_and_nothing_is_lost() -> 
     async with broker(limits={"queue_records": 10}) as one:
         held, append = asyncio.Event(), one.log.append
 
-        async def stalled(batches: list[Batch]) -> None:
+        async def stalled(batches: list[Batch], *rest: object, **options: object) -> None:
             await held.wait()
             await append(batches)
 
