@@ -98,6 +98,7 @@ async def test_a_reader_that_reads_nothing_holds_nobody_up(server: Running, chan
         ({"streams": ["(a+)+$"]}, "streams"),
         ({"streams": ["s"], "from": "newest"}, "from"),
         ({"streams": ["s"], "until": "x"}, "until"),
+        ({"streams": ["s"], "until": "0ther-1"}, "until"),
         ({"streams": ["s"], "heartbeat": Duration(nanos=1)}, "heartbeat"),
         ({"streams": ["s"], "heartbeat": Duration(seconds=4_000)}, "heartbeat"),
         ({"streams": ["s"], "overflow": 9}, "overflow"),
