@@ -121,7 +121,8 @@ class Settings(BaseSettings):
     heartbeat_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """The longest silence on a subscription, unless its reader asks for another."""
     stall_timeout_s: Seconds = 10.0
-    """A reader that takes nothing for so long is cut; it can resume."""
+    """A reader that takes nothing for so long is cut, and a gRPC producer that takes none of its answers; it can come
+    back."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
     """Over how long readers are told to reconnect when the service stops."""
     stop_timeout_s: Seconds = 25.0

@@ -18,6 +18,7 @@ from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import MAX_FRAME_BYTES, Frames, fitting, framed_bytes, gap_message
 from ratsvc.grpc_api import reading
 from ratsvc.grpc_api.status import abort, only, parsed, unary
+from ratsvc.grpc_api.writing import GONE, Answers
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,6 +30,7 @@ class Consumer:
         self._broker = broker
         self._frames = Frames(broker.epoch)
         self._wait_s = broker.settings.limits.body_timeout_s
+        self._stall_s = broker.settings.stall_timeout_s
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """By method name, all from bytes to bytes."""
@@ -37,17 +39,20 @@ class Consumer:
             "Fetch": unary(pb.FetchRequest, self.fetch, self._wait_s),
         }
 
-    async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        """A Start frame, then what the log has after it, then what comes."""
+    async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """A Start frame, then what the log has after it, then what comes. A reader that takes nothing is cut."""
+        answers = Answers(context, self._stall_s)
         try:
             data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             with await self._broker.subscribe(request) as subscription:
-                yield self._frames.start(subscription.start_offset)
+                await answers.write(self._frames.start(subscription.start_offset))
                 while items := await subscription.next():
                     for item in items:
                         for frame in self._frames.frames(item):
-                            yield frame
+                            await answers.write(frame)
+        except GONE:
+            return
         except Exception as error:
             await abort(context, error)
 
