@@ -25,6 +25,8 @@ ENV_PREFIX = "RATSVC_"
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
+Host = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]{1,5})?$")]
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
 
 
@@ -94,6 +96,9 @@ class Limits(_Part):
     """An HTTP request's target."""
     body_timeout_s: Seconds = 30.0
     """The longest pause inside an HTTP body, and the longest wait for a unary gRPC request."""
+    body_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
+    """How fast an HTTP body must come, on average once it took `body_timeout_s`; 0: at any rate. One that comes in
+    chunks and is stored as it comes may be slow by nature: only its pauses are bounded."""
     calls_per_connection: Count = 100
     """gRPC calls at once on one connection."""
 
@@ -127,10 +132,17 @@ class Settings(BaseSettings):
     then a power loss, but no crash of the process, may take what was acknowledged in the last `flush_interval_s`."""
     flush_interval_s: Annotated[float, Field(ge=1, le=3600)] = 1.0
     """With durability `interval`: how soon after."""
+    allowed_hosts: list[Host] = []
+    """The hosts, with or without a port, that HTTP requests may name; empty: any. `/healthz`, `/readyz` and `/metrics`
+    answer to any name."""
+    cors_origins: list[Origin] = []
+    """The origins (`https://app.example.com`) whose pages may read and publish from a browser; `*`: all. No cookies or
+    other credentials of the browser are taken."""
     heartbeat_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """The longest silence on a subscription, unless its reader asks for another."""
     stall_timeout_s: Seconds = 10.0
-    """A reader that takes nothing for so long is cut; it can resume."""
+    """A reader that takes nothing for so long is cut, and a gRPC producer that takes none of its answers; it can come
+    back."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
     """Over how long readers are told to reconnect when the service stops."""
     stop_timeout_s: Seconds = 25.0

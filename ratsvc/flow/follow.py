@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
-from ratsvc.errors import StreamNotFound
+from ratsvc.errors import InvalidArgument, StreamNotFound
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
@@ -87,14 +87,24 @@ class Subscription:
         self.at_end = False
 
     async def open(self) -> Self:
-        """Finds the place to start at."""
+        """Finds the places to start and to stop at.
+
+        Raises:
+            StreamNotFound: `must_exist`, and a stream does not.
+            InvalidArgument: `until` is a cursor of another epoch.
+        """
         request, log = self._request, self._broker.log
         if request.must_exist:
             for name in request.streams:
                 if not is_pattern(name) and name not in self._selection.streams:
                     raise StreamNotFound(f"there is no stream {name!r}", field="stream")
-        if request.until is not None:
-            self._until = log.last_offset if request.until == "now" else request.until.offset
+        match request.until:
+            case "now":
+                self._until = log.last_offset
+            case Cursor(epoch, offset):
+                if epoch != log.epoch:
+                    raise InvalidArgument("until must be a cursor of the log's present epoch", field="until")
+                self._until = offset
         self.position, self.start_gap = await self._start(request.start)
         self._told = self.start_gap.to if self.start_gap else self.position
         self.start_offset = self.position
