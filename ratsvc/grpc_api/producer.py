@@ -98,8 +98,9 @@ class Producer:
             raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
-        columns = wire.parse_records(records, self._checks)
-        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer)
+        columns = wire.parse_records(records, self._checks, envelope.sizes)
+        run, size = envelope.run, sum(envelope.sizes)
+        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer, run, size)
 
     def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
         return pb.PublishResponse(
