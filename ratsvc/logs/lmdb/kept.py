@@ -102,11 +102,22 @@ class Change:
         i, asked = self.info, self.info.asked
         return sealed(
             KeptStream(
-                i.name, self.place.sid, i.created_ns, (asked.max_records, asked.max_bytes, asked.max_age_s),
-                i.updated_ns, i.records, i.bytes, i.first_offset, i.last_offset, i.ended, i.evicted_through, i.evicted_time_ns,
-                i.purged_through, self.chain,
-            )
-        )  # fmt: skip
+                i.name,
+                self.place.sid,
+                i.created_ns,
+                (asked.max_records, asked.max_bytes, asked.max_age_s),
+                i.updated_ns,
+                i.records,
+                i.bytes,
+                i.first_offset,
+                i.last_offset,
+                i.ended,
+                i.evicted_through,
+                i.evicted_time_ns,
+                i.purged_through,
+                self.chain,
+            )  # fmt: skip
+        )
 
 
 def load_meta(store: Store, directory: Directory) -> Meta | None:
