@@ -39,7 +39,7 @@ def _around_log(make: Callable[[Any, Hub], Callable[[Sequence[Batch]], Any]]) ->
     original = Sequencer.__init__
 
     def start(self: Sequencer, log: Any, hub: Hub, *arguments: Any, **more: Any) -> None:
-        original(self, _Around(log, make(log, hub)), hub, *arguments, **more)  # type: ignore[arg-type]
+        original(self, _Around(log, make(log, hub)), hub, *arguments, **more)
 
     Sequencer.__init__ = start  # type: ignore[method-assign]
 
@@ -77,7 +77,7 @@ def acknowledged_before_commit() -> None:
         return placed
 
     Sequencer.publish = early_publish  # type: ignore[method-assign]
-    Sequencer._place = early_place  # type: ignore[method-assign]
+    setattr(Sequencer, "_place", early_place)  # noqa: B010 - its signature is wider
     _around_log(_late)
 
 
@@ -118,8 +118,7 @@ def _late(log: Any, hub: Hub) -> Callable[[Sequence[Batch]], Any]:
 
 
 FAULTS = {
-    fault.__name__: fault
-    for fault in (commit_removed, acknowledged_before_commit, delivered_before_commit, dedupe_off)
+    fault.__name__: fault for fault in (commit_removed, acknowledged_before_commit, delivered_before_commit, dedupe_off)
 }
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from tests.faults import ledger
 from tests.faults.checker import LogNotes, ProducerNotes, ReaderNotes, check
-from tests.faults.producing import ProducerPlan, produce
+from tests.faults.producing import ProducerPlan, Progress, produce
 from tests.faults.reading import ReaderPlan, read
 
 spawn = mp.get_context("spawn")
@@ -43,10 +43,10 @@ class Process:
         """Tells it something."""
         self._pipe.send(message)
 
-    def close(self) -> None:
-        """Ends it."""
+    def close(self, patience_s: float = 5.0) -> None:
+        """Ends it: it sees that nobody is there any more, and after `patience_s` it is killed."""
         self._pipe.close()
-        self._process.join(5)
+        self._process.join(patience_s)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -105,13 +105,12 @@ class Load:
             ReaderPlan(f"reader{at}", directory / f"reader{at}.ledger", choices[at % 4], FORMATS[at % 4])
             for at in range(readers)
         ]
-        self.acknowledged = spawn.Event()
-        """Set with every acknowledgement; clear it to wait for the next one."""
+        self._progress = Progress(spawn)
         self._children: list[Process] = []
 
     def __enter__(self) -> Self:
         self._producing = [
-            Process(produce, self._grpc, self._producers[at :: self._processes], self.acknowledged)
+            Process(produce, self._grpc, self._producers[at :: self._processes], self._progress)
             for at in range(self._processes)
         ]
         self._reading = [
@@ -130,9 +129,11 @@ class Load:
 
     def wait_for_progress(self) -> None:
         """Returns when something is acknowledged that was not yet. Raises TimeoutError."""
-        self.acknowledged.clear()
-        if not self.acknowledged.wait(ANSWER_TIMEOUT_S):
-            raise TimeoutError(f"nothing was acknowledged in {ANSWER_TIMEOUT_S:g} s")
+        self._progress.wait_for(1, ANSWER_TIMEOUT_S, more=True)
+
+    def wait_for(self, acknowledged: int) -> None:
+        """Returns when so many records are acknowledged. Raises TimeoutError."""
+        self._progress.wait_for(acknowledged, ANSWER_TIMEOUT_S)
 
     def finish(self, url: str, patience_s: float = ANSWER_TIMEOUT_S, evicted: int = 0) -> Outcome:
         """Stops the producers, lets the readers come to the end of the log, and compares all notes.

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -154,6 +154,10 @@ class ServerProcess:
         """Open file descriptors."""
         return int(self.running.num_fds())
 
+    def connections(self) -> int:
+        """Open connections of its clients."""
+        return sum(one.status == psutil.CONN_ESTABLISHED for one in self.running.net_connections("tcp"))
+
     def cpu_s(self) -> float:
         """User and system seconds since its start."""
         times = self.running.cpu_times()
@@ -167,10 +171,10 @@ class ServerProcess:
         self._process = None
 
 
-def until_true(condition: object, timeout_s: float, what: str) -> None:
+def until_true(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
     """Asks again and again, where there is nothing to wait on. Raises TimeoutError that names `what`."""
     deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
         time.sleep(0.05)

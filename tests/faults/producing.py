@@ -10,7 +10,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,35 @@ class ProducerPlan:
     unanswered: int = UNANSWERED
 
 
-def produce(address: str, plans: list[ProducerPlan], acknowledged: Event, pipe: Connection) -> None:
+class Progress:
+    """How many records all producers have had acknowledged: shared between processes."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        self._changed = context.Condition()
+        self._count = context.Value("q", 0, lock=False)
+
+    def add(self, count: int) -> None:
+        """So many more."""
+        with self._changed:
+            self._count.value += count
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, timeout_s: float, *, more: bool = False) -> None:
+        """Returns when there are `count`, or with `more` when there are so many more than now. Raises TimeoutError."""
+        with self._changed:
+            goal = count + (self._count.value if more else 0)
+            if not self._changed.wait_for(lambda: self._count.value >= goal, timeout_s):
+                raise TimeoutError(f"{self._count.value} of {goal} records were acknowledged in {timeout_s:g} s")
+
+
+def produce(address: str, plans: list[ProducerPlan], progress: Progress, pipe: Connection) -> None:
     """Runs the producers; the first message on `pipe` stops them. Answers `done` when all is acknowledged."""
 
     async def run() -> None:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for plan in plans:
-                group.create_task(_Producing(plan, acknowledged, stop).run(address))
+                group.create_task(_Producing(plan, progress, stop).run(address))
             pipe.send("ready")
             listening = asyncio.create_task(asyncio.to_thread(heard, pipe))
             listening.add_done_callback(lambda _: stop.set())
@@ -71,9 +92,9 @@ def heard(pipe: Connection) -> Any:
 class _Producing:
     """One producer at work."""
 
-    def __init__(self, plan: ProducerPlan, acknowledged: Event, stop: asyncio.Event) -> None:
+    def __init__(self, plan: ProducerPlan, progress: Progress, stop: asyncio.Event) -> None:
         self._plan = plan
-        self._acknowledged = acknowledged
+        self._progress = progress
         self._stop = stop
         self._room = asyncio.Semaphore(plan.unanswered)
         self._answers: list[tuple[int, int]] = []
@@ -120,7 +141,7 @@ class _Producing:
         """Writes down what was answered in this step of the loop."""
         if self._answers:
             self._ledger.write("acknowledged", self._answers)
-            self._acknowledged.set()
+            self._progress.add(len(self._answers))
         if self._failures:
             self._ledger.write("failed", self._failures)
         self._answers, self._failures = [], []

@@ -35,7 +35,10 @@ class AckCuttingProxy:
         except OSError:
             writer.transport.abort()
             return
-        ways = [asyncio.ensure_future(self._requests(reader, back)), asyncio.ensure_future(self._answers(there, writer))]
+        ways = [
+            asyncio.ensure_future(self._requests(reader, back)),
+            asyncio.ensure_future(self._answers(there, writer)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
