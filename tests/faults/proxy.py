@@ -20,7 +20,7 @@ class AckCuttingProxy:
 
     def __init__(self, port: int, cut: float, seed: int = 1) -> None:
         self._target = port
-        self._cut = cut
+        self.cut = cut
         self._random = random.Random(seed)
         self.answers = 0
         self.cuts = 0
@@ -60,7 +60,7 @@ class AckCuttingProxy:
             payload = await reader.readexactly(size)
             if head[3] == DATA and size:
                 self.answers += 1
-                if self._random.random() < self._cut:
+                if self._random.random() < self.cut:
                     self.cuts += 1
                     return
             writer.write(head + payload)
