@@ -33,13 +33,6 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda line: _FIGURES.append(f"{request.node.name}: {line}")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--faults", default="short") == "full":
-        for item in items:
-            if "tests/faults" in item.path.as_posix():
-                item.add_marker(pytest.mark.timeout(3600))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _FIGURES:
         terminalreporter.section("figures of the fault tests")
