@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
@@ -75,10 +76,16 @@ def produce(address: str, plans: list[ProducerPlan], progress: Progress, pipe: C
             pipe.send("ready")
             listening = asyncio.create_task(asyncio.to_thread(heard, pipe))
             listening.add_done_callback(lambda _: stop.set())
-        pipe.send("done")
+        tell(pipe, "done")
         await listening
 
     asyncio.run(run())
+
+
+def tell(pipe: Connection, message: object) -> None:
+    """Says something to whoever is still there."""
+    with suppress(BrokenPipeError):
+        pipe.send(message)
 
 
 def heard(pipe: Connection) -> Any:

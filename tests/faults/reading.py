@@ -12,7 +12,7 @@ from typing import Literal
 
 from ratsvc.client import Consumer, GapSeen, Received
 from tests.faults.ledger import Ledger, seen
-from tests.faults.producing import heard
+from tests.faults.producing import heard, tell
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,7 +41,7 @@ def read(url: str, plans: list[ReaderPlan], pipe: Connection) -> None:
         await asyncio.wait({everyone, late}, return_when=asyncio.FIRST_COMPLETED)
         if everyone.done():
             everyone.result()
-            pipe.send("done")
+            tell(pipe, "done")
         await late
         for task in tasks:
             task.cancel()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,9 +15,9 @@ from tests.faults.load import Load
 from tests.faults.process import ServerProcess, until_true
 
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
-JUMPS = ("+1h", "+0", "-1h", "+10y", "-10y", "+0")
-SHORT_AGE = '{max_age="2s"}'
+SHORT, FULL = ("+10y", "-1h", "-10y"), ("+1h", "+0", "-1h", "+10y", "-10y", "+0")
 KEPT = 20
+POLICIES = f'streams={{"short.*"={{max_age="500ms"}}, "few.*"={{max_records={KEPT}}}}}'
 
 
 def fake_time() -> str:
@@ -27,7 +28,10 @@ def fake_time() -> str:
     return str(found[0])
 
 
-def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
+    tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
+) -> None:
+    jumps = scaled(SHORT, FULL)
     clock = tmp_path / "clock"
     clock.write_text("+0\n")
     environment = {
@@ -37,19 +41,18 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(tmp_path: Path,
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DONT_RESET": "1",
     }
-    arguments = ["--set", f'streams."short.*"={SHORT_AGE}', "--set", f'streams."few.*"={{max_records={KEPT}}}']
     seen: list[str] = []
     with (
-        ServerProcess(tmp_path, tmp_path / "log", arguments=arguments, environment=environment) as server,
+        ServerProcess(tmp_path, tmp_path / "log", arguments=["--set", POLICIES], environment=environment) as server,
         Load(tmp_path, server.grpc_addr, server.http_url) as load,
     ):
-        for at, jump in enumerate(JUMPS):
+        for at, jump in enumerate(jumps):
             clock.write_text(f"{jump}\n")  # while it runs
             seen.append(_time(server))
             _retention_holds(server, f"running{at}")
             load.wait_for_progress()
             server.kill() if at % 2 else server.term()
-            clock.write_text(f"{JUMPS[-1 - at]}\n")  # while it does not
+            clock.write_text(f"{jumps[-1 - at]}\n")  # while it does not
             server.start()
             _retention_holds(server, f"started{at}")
             load.wait_for_progress()
