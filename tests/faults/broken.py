@@ -21,10 +21,14 @@ LOST_EVERY = 5
 """Of so many commits one is left out."""
 
 
+Append = Callable[..., Any]
+"""`Log.append`: the batches first, then whatever else it takes."""
+
+
 class _Around:
     """A log whose `append` is another's."""
 
-    def __init__(self, log: Any, append: Callable[[Sequence[Batch]], Any]) -> None:
+    def __init__(self, log: Any, append: Append) -> None:
         self.__dict__.update(_log=log, append=append)
 
     def __getattr__(self, name: str) -> Any:
@@ -34,7 +38,7 @@ class _Around:
         setattr(self._log, name, value)
 
 
-def _around_log(make: Callable[[Any, Hub], Callable[[Sequence[Batch]], Any]]) -> None:
+def _around_log(make: Callable[[Any, Hub], Append]) -> None:
     """Gives every sequencer a log with the `append` that `make(log, hub)` makes."""
     original = Sequencer.__init__
 
@@ -48,12 +52,12 @@ def commit_removed() -> None:
     """Some commits are acknowledged and never made."""
     commits = 0
 
-    def make(log: Any, hub: Hub) -> Callable[[Sequence[Batch]], Any]:
-        async def append(batches: Sequence[Batch]) -> None:
+    def make(log: Any, hub: Hub) -> Append:
+        async def append(*arguments: Any, **more: Any) -> None:
             nonlocal commits
             commits += 1
             if commits % LOST_EVERY:
-                await log.append(batches)
+                await log.append(*arguments, **more)
 
         return append
 
@@ -90,13 +94,13 @@ def delivered_before_commit() -> None:
         publish(self, [batch for batch in batches if id(batch) not in given])
         given.difference_update(map(id, batches))
 
-    def make(log: Any, hub: Hub) -> Callable[[Sequence[Batch]], Any]:
+    def make(log: Any, hub: Hub) -> Append:
         late = _late(log, hub)
 
-        async def append(batches: Sequence[Batch]) -> None:
+        async def append(batches: Sequence[Batch], *arguments: Any, **more: Any) -> None:
             publish(hub, batches)
             given.update(map(id, batches))
-            await late(batches)
+            await late(batches, *arguments, **more)
 
         return append
 
@@ -109,10 +113,10 @@ def dedupe_off() -> None:
     Dedupe.duplicates = lambda self, ref, count, now_ns: (0, 0)  # type: ignore[method-assign]
 
 
-def _late(log: Any, hub: Hub) -> Callable[[Sequence[Batch]], Any]:
-    async def append(batches: Sequence[Batch]) -> None:
+def _late(log: Any, hub: Hub) -> Append:
+    async def append(*arguments: Any, **more: Any) -> None:
         await asyncio.sleep(MOMENT_S)
-        await log.append(batches)
+        await log.append(*arguments, **more)
 
     return append
 

@@ -68,12 +68,18 @@ def post(server: ServerProcess, stream: str, text: str) -> int:
     return httpx.post(url, content=text, headers={"Content-Type": "text/plain"}, timeout=20).status_code
 
 
+@pytest.mark.parametrize("reserve_mib", [0, 8])
 def test_a_full_disk_refuses_records_until_there_is_room(
-    tmp_path: Path, small_disk: Path, figure: Callable[[str], None]
+    reserve_mib: int, tmp_path: Path, small_disk: Path, figure: Callable[[str], None]
 ) -> None:
     big = "x" * 500_000
+    settings = {
+        "RATSVC_DISK__RESERVE_BYTES": str(reserve_mib * 1024 * 1024),
+        "RATSVC_DISK__TRIM_PERCENT": "100",
+        "RATSVC_DISK__FULL_PERCENT": "100",
+    }
     with (
-        ServerProcess(tmp_path, small_disk / "log") as server,
+        ServerProcess(tmp_path, small_disk / "log", environment=settings) as server,
         Load(tmp_path, server.grpc_addr, server.http_url) as load,
     ):
         pid = server.running.pid
@@ -124,7 +130,7 @@ def failing_sync() -> Iterator[Callable[[int], None]]:
 def test_when_a_sync_fails_nothing_more_is_acknowledged_and_the_process_stops(
     durability: str, tmp_path: Path, failing_sync: Callable[[int], None], figure: Callable[[str], None]
 ) -> None:
-    arguments = ["--durability", durability, "--flush-interval", "0.3"]
+    arguments = ["--durability", durability, "--flush-interval", "1"]
     with ServerProcess(tmp_path, tmp_path / "log", arguments=arguments) as server:
         for number in range(10):
             assert post(server, "s", f"before {number}") == 200
