@@ -43,14 +43,17 @@ class Process:
         """Tells it something."""
         self._pipe.send(message)
 
-    def close(self, patience_s: float = 5.0) -> None:
-        """Ends it: it sees that nobody is there any more, and after `patience_s` it is killed."""
+    def close(self, patience_s: float = 5.0) -> int | None:
+        """Ends it: it sees that nobody is there any more, and after `patience_s` it is killed. Returns its exit
+        code."""
         self._pipe.close()
         self._process.join(patience_s)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        code: int | None = self._process.exitcode
         self._process.close()
+        return code
 
 
 @dataclass(slots=True)
@@ -164,9 +167,10 @@ class Load:
         for child in self._reading:
             child.has_word(patience_s)
             child.send("end")
-        for child in self._children:
-            child.close()
+        codes = [child.close() for child in self._children]
         self._children = []
+        if any(codes):
+            raise RuntimeError(f"the load broke: its processes ended with {codes}")
         producers = [ledger.producer_notes(plan.name, plan.ledger) for plan in self._producers]
         readers = [ledger.reader_notes(plan.name, plan.streams, plan.ledger) for plan in self._readers]
         return Outcome(check(producers, readers, log), producers, readers, log)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ratsvc.client import Consumer, GapSeen, Received
 from tests.faults.ledger import Ledger, seen
-from tests.faults.producing import heard, tell
+from tests.faults.producing import heard, hurry, tell
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,6 +28,8 @@ class ReaderPlan:
 def read(url: str, plans: list[ReaderPlan], pipe: Connection) -> None:
     """Runs the readers. The first message on `pipe` says up to which offset each has to come; the second ends those
     who did not. Answers `done` when all have ended."""
+
+    hurry()
 
     async def run() -> None:
         readings = [_Reading(plan) for plan in plans]

@@ -24,7 +24,7 @@ RECORD_BYTES = 8 * 1024
 def test_readers_that_never_read_cost_bounded_memory_and_are_cut(
     tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
 ) -> None:
-    readers, stuck, records, per_s = scaled((200, 20, 150, 50), (1_000, 100, 300, 15))
+    readers, stuck, records, per_s = scaled((200, 20, 100, 50), (1_000, 100, 300, 15))
     alone, _, _ = _crowd(tmp_path, readers - stuck, 0, records, per_s)
     beside, grown_mib, cut = _crowd(tmp_path, readers, stuck, records, per_s)
     figure(
@@ -65,7 +65,7 @@ def _crowd(
 def test_a_record_costs_the_same_on_many_streams(
     tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
 ) -> None:
-    streams, seconds = scaled((1_000, 4), (5_000, 60))
+    streams, seconds = scaled((1_000, 3), (5_000, 60))
     many_us, many_mib = _streams(tmp_path, tmp_path / "many", streams, seconds, streams)
     few_us, few_mib = _streams(tmp_path, tmp_path / "few", streams // 10, seconds, streams)
     per_stream_kib = (many_mib - few_mib) * 1024 / (streams - streams // 10)
