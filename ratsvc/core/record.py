@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
@@ -43,6 +43,8 @@ class Draft:
     values: list[object] | None = None
     """The decoded values, where the check made them anyway."""
     producer: ProducerRef | None = None
+    flushed: bool = False
+    """Whether it must be on disk before it is acknowledged, whatever the log's own durability."""
     size: int = field(default=0)
     """Bytes of all records."""
 
@@ -85,6 +87,22 @@ class Batch:
         self._encoded: dict[Hashable, bytes] = {}
         self._cool = False
 
+    @classmethod
+    def joined(
+        cls,
+        stream: str,
+        offsets: Sequence[int],
+        time_ns: int,
+        blob: bytes,
+        sizes: array[int],
+        keys: list[str] | None = None,
+        events: list[str] | None = None,
+    ) -> Batch:
+        """A batch whose records, of these sizes, lie one after the other at the end of `blob`."""
+        batch = cls(stream, offsets, time_ns, [], keys, events, size=sum(sizes))
+        batch._records, batch._blob, batch._sizes = None, blob, sizes
+        return batch
+
     def __len__(self) -> int:
         return len(self.offsets)
 
@@ -93,8 +111,8 @@ class Batch:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
             return self._records
-        blob, ends = self._blob, list(accumulate(self._sizes))
-        return [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        blob, bounds = self._blob, list(accumulate(self._sizes, initial=len(self._blob) - self.size))
+        return [blob[start:end] for start, end in pairwise(bounds)]
 
     def sizes(self, start: int, stop: int) -> int:
         """Bytes of the records `start` to `stop` (indices, half open)."""

@@ -6,6 +6,9 @@ bytes of each record in one join. Cost: 0.08 µs a record.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
 
@@ -13,6 +16,12 @@ from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
 from ratsvc.formats.base import Format, View, encode_items
 from ratsvc.quickmem.framing import varint
 
+MAX_FRAME_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""A gRPC client takes messages of at most 4 MiB unless it is told otherwise."""
+BATCH_OVERHEAD_BYTES = 256
+"""Around the records of a batch: the stream's name, offset, time, tags and lengths."""
+RECORD_OVERHEAD_BYTES = 16
+"""Around a record: tag, length, and the offset where those do not follow one another."""
 _BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
 _RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
 
@@ -73,6 +82,22 @@ class Frames(Format):
         """One item as one frame."""
         return encode_items(self, [item])
 
+    def frames(self, item: Item) -> list[bytes]:
+        """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by
+        all its readers. A record that alone is over it stays whole."""
+        if not isinstance(item, Batch) or framed_bytes(item) <= MAX_FRAME_BYTES:
+            return [self.item(item)]
+        found = []
+        at = 0
+        while at < len(item):
+            stop = at + max(1, fitting(item, at, MAX_FRAME_BYTES))
+            found.append(self._part(item, at, stop))
+            at = stop
+        return found
+
+    def _part(self, batch: Batch, start: int, stop: int) -> bytes:
+        return batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop)))
+
 
 class Binary(Frames):
     """`application/vnd.rat.v1.frames+protobuf`: frames with their lengths."""
@@ -88,6 +113,17 @@ class Binary(Frames):
     def _frame(self, frame: pb.Frame) -> bytes:
         data = frame.SerializeToString()
         return varint(len(data)) + data
+
+
+def framed_bytes(batch: Batch) -> int:
+    """How large a batch's frame is at most."""
+    return BATCH_OVERHEAD_BYTES + batch.size + RECORD_OVERHEAD_BYTES * len(batch)
+
+
+def fitting(batch: Batch, start: int, room: int) -> int:
+    """How many of a batch's records, from the index `start` on, surely fit into a frame of `room` bytes."""
+    ends = list(accumulate(len(record) + RECORD_OVERHEAD_BYTES for record in batch.records[start:]))
+    return bisect_right(ends, room - BATCH_OVERHEAD_BYTES)
 
 
 def gap_message(gap: Gap, epoch: str) -> pb.Gap:

@@ -1,0 +1,688 @@
+"""The `lmdb` engine: records outlive the process.
+
+A commit writes rows, index, streams, producers and the log's own figures in one transaction, so that they agree
+whenever the process or the machine stops. With `always` each append is such a commit. With `interval` an append goes
+to the journal first, and the commit follows within the interval.
+
+What a write changes is worked out on copies and shows when the write is done: a failed one changes nothing.
+Retention is worked out on figures alone; rows that nobody may read any more are swept by later commits, a bounded
+number each. A record's age is the time that the log was open since: a wrong clock, or a pause, expires nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import heapq
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import monotonic, monotonic_ns
+from typing import NamedTuple
+
+import google_crc32c
+import lmdb
+import structlog
+
+from ratsvc.core.dedupe import Claim, Dedupe
+from ratsvc.core.record import Batch, Gap
+from ratsvc.core.registry import MAX_TOMBSTONES, Registry, StreamInfo
+from ratsvc.core.retention import Retention
+from ratsvc.errors import DiskFull, LogRefused
+from ratsvc.logs.limits import DiskLimits
+from ratsvc.logs.lmdb.directory import Directory, Mark
+from ratsvc.logs.lmdb.evict import drop_row, evict, trim
+from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
+from ratsvc.logs.lmdb.places import Place, Reader, entries, newest_first, order
+from ratsvc.logs.lmdb.producers import Producers
+from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Row, entry_of, row_of, sealed, unsealed
+from ratsvc.logs.lmdb.store import ADVICE, MIB, Store
+
+_log = structlog.get_logger()
+
+FORMAT = 1
+META = b"log"
+RESERVED = 1 << 20
+PENDING_BYTES = 16 * MIB
+MERGED = 32
+ROWS_A_READ = 500
+LOOKS_A_READ = 2_000
+EXPIRED_A_CALL = 500
+SWEPT_A_COMMIT = 2_000
+STEP = 500
+FIRST_LONGEST = 64 * 1024
+SPARE_BYTES = 32 * MIB
+
+
+class _Meta(NamedTuple):
+    format: int
+    epoch: str
+    last_offset: int
+    last_time_ns: int
+    reserved: int
+    """After a crash, offsets go on after this: those up to it may have been seen and lost."""
+    commits: int
+    chain: int
+    next_sid: int
+    uptime_ns: int
+    longest: int
+    floor: int
+
+
+class _Stream(NamedTuple):
+    sid: int
+    created_ns: int
+    asked: tuple[int, int, float]
+    updated_ns: int
+    records: int
+    bytes: int
+    first_offset: int
+    last_offset: int
+    ended: bool
+    evicted_through: int
+    evicted_time_ns: int
+    purged_through: int
+    chain: int
+
+
+@dataclass(slots=True)
+class _Change:
+    """A stream as it will be when the write is done."""
+
+    place: Place
+    info: StreamInfo
+    chain: int
+    rows: list[Row] = field(default_factory=list)
+
+    def apply(self) -> None:
+        """Makes it so."""
+        live = self.place.info
+        readers = live.readers
+        for name in StreamInfo.__slots__:
+            setattr(live, name, getattr(self.info, name))
+        live.readers = readers
+        self.place.chain = self.chain
+        self.place.recent += self.rows
+
+
+class LmdbLog:
+    """See `ratsvc.logs.protocol.Log`.
+
+    Args:
+        directory: of this process alone.
+        policy: what is kept of a stream by the settings.
+        flush_interval_s: 0: each append is on disk when it returns; else it may be that much later.
+        limits: how much of the disk it may take; looked at twice a second.
+        clock: nanoseconds that never go back.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        registry: Registry,
+        dedupe: Dedupe,
+        directory: Path,
+        *,
+        policy: Callable[[str], Retention],
+        flush_interval_s: float = 0.0,
+        limits: DiskLimits | None = None,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        self.registry = registry
+        self.dedupe = dedupe
+        self.bytes = 0
+        self._policy = policy
+        self._interval_s = flush_interval_s
+        self._limits = limits or DiskLimits()
+        self._cap = self._limits.log_bytes
+        self._is_full = False
+        self._clock = clock
+        self._places: dict[str, Place] = {}
+        self._dirty: dict[str, None] = {}
+        self._trash: dict[int, int] = {}
+        self._pending: list[Group] = []
+        self._pending_rows: list[Row] = []
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._writing = asyncio.Lock()
+        self._oldest: list[tuple[int, str]] = []
+        self._queued: set[str] = set()
+        self._expire_from = ""
+        self._directory = Directory(directory)
+        try:
+            self._store = Store(self._directory)
+            try:
+                self._load()
+            except BaseException:
+                self._store.close()
+                raise
+        except BaseException:
+            self._directory.close()
+            raise
+
+    # Opening
+
+    def _load(self) -> None:
+        self._opened = self._clock()
+        mark = self._directory.mark()
+        data = self._store.get(b"meta", META, MIB)
+        try:
+            if data is None:
+                if mark is not None:
+                    raise LogRefused(f"{self._directory.data} is empty, but had {mark.last_offset} records. {ADVICE}")
+                self._meta = _Meta(FORMAT, secrets.token_hex(4), 0, 0, 0, 0, 0, 1, 0, FIRST_LONGEST, 0)
+            else:
+                self._meta = self._known(unsealed(data, list[object], "the log's own record"))
+                self._check_mark(mark)
+            self.epoch = self._meta.epoch
+            self.last_offset = self._meta.last_offset
+            self.last_time_ns = self._meta.last_time_ns
+            self._uptime_before = self._meta.uptime_ns
+            self._next_sid = self._meta.next_sid
+            self._reader = Reader(self._store, self._meta.longest)
+            self._load_streams()
+            self._producers = Producers(self._store, self.dedupe)
+        except (Damaged, lmdb.Error) as error:
+            raise LogRefused(f"{self._directory.data} is damaged: {error}. {ADVICE}") from None
+        self._journal = Journal(self._directory.journal)
+        self._replay()
+        self.last_offset = max(self.last_offset, self._meta.reserved)
+        self._store.compact()
+
+    def _known(self, found: list[object]) -> _Meta:
+        if found and isinstance(found[0], int) and found[0] > FORMAT:
+            raise LogRefused(
+                f"{self._directory.data} has format {found[0]}; this version of ratsvc knows {FORMAT}: use a newer one"
+            )
+        return unsealed(sealed(found), _Meta, "the log's own record")
+
+    def _check_mark(self, mark: Mark | None) -> None:
+        place, meta = self._directory.data, self._meta
+        if mark is None:
+            raise LogRefused(f"{place} has no high-water mark beside it: it is not known whether it is whole. {ADVICE}")
+        behind = meta.commits < mark.commits or (meta.commits == mark.commits and meta.chain != mark.chain)
+        if meta.epoch != mark.epoch or behind:
+            raise LogRefused(
+                f"{place} ends at {meta.epoch}-{meta.last_offset}, but the log had got to {mark.epoch}-"
+                f"{mark.last_offset}: it is an older copy, or commits are missing. {ADVICE}"
+            )
+
+    def _load_streams(self) -> None:
+        with self._store.cursor(b"tombstones") as cursor:
+            gone = {bytes(name).decode(): int.from_bytes(value, "big") for name, value in cursor}
+        self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
+        with self._store.cursor(b"trash") as cursor:
+            self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
+        with self._store.cursor(b"streams") as cursor:
+            for key, value in cursor:
+                name = bytes(key).decode()
+                kept = unsealed(value, _Stream, f"stream {name}")
+                asked = Retention(*kept.asked)
+                info = StreamInfo(
+                    name, asked.over(self._policy(name)), kept.created_ns, asked, kept.updated_ns, kept.records,
+                    kept.bytes, kept.first_offset, kept.last_offset, kept.ended, False, kept.evicted_through,
+                    kept.evicted_time_ns, kept.purged_through,
+                )  # fmt: skip
+                self.registry.add(info)
+                self._places[name] = Place(info, kept.sid, kept.chain, kept.last_offset)
+                self.bytes += info.bytes
+                self._queue(info)
+                if info.evicted_through:
+                    self._trash[kept.sid] = info.evicted_through
+
+    def _replay(self) -> None:
+        """Takes over what a crash left in the journal."""
+        records = 0
+        for group in self._journal.groups():
+            if group.rows and group.rows[-1].first + group.rows[-1].records - 1 <= self.last_offset:
+                continue  # it is in the database: the crash came before the journal was emptied
+            changes: dict[str, _Change] = {}
+            rows = []
+            for kept in group.rows:
+                place = self._places.get(kept.stream)
+                if place is None:
+                    info = StreamInfo(kept.stream, Retention().over(self._policy(kept.stream)), kept.created_ns)
+                    place = self._adopt(info, kept.sid)
+                    self._next_sid = max(self._next_sid, kept.sid + 1)
+                entry = Entry(kept.first, kept.records, kept.crc, kept.size, kept.time_ns, kept.uptime_ns)
+                rows.append(Row(kept.sid, entry, kept.body))
+                self._add(self._change(place, changes), rows[-1])
+                records += kept.records
+            for claim in group.claims:
+                self.dedupe.claim(claim.claim(), self.uptime_ns)
+            self.dedupe.commit()
+            self._keep(group, rows, changes)
+        if records:
+            _log.info("journal_replayed", records=records)
+
+    # Writing
+
+    @property
+    def uptime_ns(self) -> int:
+        """Nanoseconds that the log was open, in all its runs."""
+        return self._uptime_before + self._clock() - self._opened
+
+    async def append(self, batches: Sequence[Batch], claims: Sequence[Claim] = (), *, flushed: bool = False) -> None:
+        if self._is_full:
+            raise DiskFull("the disk is nearly full: no records are taken until there is room", retry_after_s=5)
+        async with self._writing:
+            uptime = self.uptime_ns
+            changes: dict[str, _Change] = {}
+            rows = []
+            for batch in batches:
+                change = self._change(self._places[batch.stream], changes)
+                rows.append(row_of(batch, change.place.sid, change.chain, uptime))
+                self._add(change, rows[-1])
+            for change in changes.values():
+                self._trim(change)
+            size = sum(len(row.body) for row in rows)
+            must_flush = flushed or not self._interval_s or batches[-1].last > self._meta.reserved
+            if must_flush or self._pending_bytes + size > PENDING_BYTES:
+                await self._commit(changes, rows, claims)
+                return
+            group = Group([self._journalled(row, b.stream) for row, b in zip(rows, batches, strict=True)],
+                          [JournalClaim.of(claim) for claim in claims])  # fmt: skip
+            try:
+                await self._store.in_thread(lambda: self._journal.append(group))
+            except OSError as error:
+                if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                    raise DiskFull("the disk is full: no records are taken until there is room") from None
+                raise
+            self._keep(group, rows, changes)
+
+    async def flush(self) -> None:
+        """Returns when all that was written is on disk."""
+        async with self._writing:
+            if self._pending or self._dirty:
+                await self._commit({}, (), ())
+
+    async def create(self, info: StreamInfo) -> None:
+        self._adopt(info, self._next_sid)
+        self._next_sid += 1
+
+    async def update(self, info: StreamInfo, asked: Retention, retention: Retention) -> None:
+        def change(one: _Change) -> None:
+            one.info.asked, one.info.retention = asked, retention
+            self._trim(one)
+
+        await self._alter(info, change)
+
+    async def end(self, info: StreamInfo) -> None:
+        def change(one: _Change) -> None:
+            one.info.ended = True
+
+        await self._alter(info, change)
+
+    async def purge(self, info: StreamInfo) -> None:
+        await self._alter(info, self._empty)
+
+    async def delete(self, info: StreamInfo) -> None:
+        async with self._writing:
+            change = self._change(self._places[info.name], {})
+            self._empty(change)
+            await self._commit({info.name: change}, (), (), removed=change.place)
+
+    async def tend(self) -> None:
+        """Expires what is too old, looks at the disk, and flushes what is due. Called twice a second."""
+        self.dedupe.expire(self.uptime_ns)
+        async with self._writing:
+            self._watch_disk()
+            changes: dict[str, _Change] = {}
+            page = self.registry.page(">", self._expire_from, EXPIRED_A_CALL)
+            self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
+            for info in page:
+                if info.records and info.retention.max_age_s:
+                    change = self._change(self._places[info.name], {})
+                    if self._trim(change):
+                        changes[info.name] = change
+            self._keep_within(changes)
+            due = self._pending and monotonic() - self._pending_since + 0.6 > self._interval_s
+            if changes or due or self._trash or self.dedupe.forgotten:
+                try:
+                    await self._commit(changes, (), ())
+                except DiskFull as error:
+                    _log.warning("flush_failed", error=error.detail)
+
+    def _keep_within(self, changes: dict[str, _Change]) -> None:
+        """Evicts the oldest rows of all while the log is over its bound."""
+        for _ in range(SWEPT_A_COMMIT):
+            now = self.bytes + sum(change.info.bytes - change.place.info.bytes for change in changes.values())
+            if not self._cap or now <= self._cap or not self._drop_oldest(changes):
+                return
+
+    async def close(self) -> None:
+        try:
+            async with self._writing:
+                await self._commit({}, (), (), closing=True)
+        except DiskFull as error:
+            _log.warning("flush_failed", error=error.detail)
+        finally:
+            self._store.close()
+            self._journal.close()
+            self._directory.close()
+
+    def _adopt(self, info: StreamInfo, sid: int) -> Place:
+        self.registry.add(info)
+        self._dirty[info.name] = None
+        place = self._places[info.name] = Place(info, sid)
+        return place
+
+    def _change(self, place: Place, changes: dict[str, _Change]) -> _Change:
+        name = place.info.name
+        if name not in changes:
+            changes[name] = _Change(place, copy.copy(place.info), place.chain)
+        return changes[name]
+
+    async def _alter(self, info: StreamInfo, alter: Callable[[_Change], None]) -> None:
+        async with self._writing:
+            changes: dict[str, _Change] = {}
+            alter(self._change(self._places[info.name], changes))
+            await self._commit(changes, (), ())
+
+    @staticmethod
+    def _add(change: _Change, row: Row) -> None:
+        info, entry = change.info, row.entry
+        if not info.records:
+            info.first_offset = entry.first
+        info.records += entry.count
+        info.bytes += entry.size
+        info.last_offset = entry.last
+        info.updated_ns = entry.time_ns
+        change.chain = entry.crc
+        change.rows.append(row)
+
+    def _entries(self, change: _Change) -> Iterable[Entry]:
+        return entries(self._store, change.place.sid, change.info.first_offset, [*change.place.recent, *change.rows])
+
+    def _body(self, change: _Change, entry: Entry) -> bytes | None:
+        recent = [*change.place.recent, *change.rows]
+        if recent and entry.first >= recent[0].entry.first:
+            return next(row.body for row in recent if row.entry.first == entry.first)
+        return self._reader.body(entry)
+
+    def _trim(self, change: _Change) -> bool:
+        """Applies a stream's retention. Whether anything went."""
+        before = change.info.records
+        try:
+            trim(change.info, partial(self._entries, change), partial(self._body, change), self.uptime_ns)
+        except Damaged as error:
+            _log.error("log_damaged", stream=change.info.name, error=str(error))
+        return change.info.records < before
+
+    def _empty(self, change: _Change) -> None:
+        """Removes all records of a stream."""
+        info = change.info
+        if info.records:
+            evict(info, info.last_offset, info.records, info.bytes, info.updated_ns, 0)
+        info.purged_through = info.evicted_through
+
+    def _keep(self, group: Group, rows: list[Row], changes: dict[str, _Change]) -> None:
+        """Shows what is in the journal."""
+        if not self._pending:
+            self._pending_since = monotonic()
+        self._pending.append(group)
+        self._pending_rows += rows
+        self._pending_bytes += sum(len(row.body) for row in rows)
+        self._apply(changes, rows)
+        self._dirty.update(dict.fromkeys(changes))
+
+    def _apply(self, changes: dict[str, _Change], rows: Sequence[Row]) -> None:
+        for change in changes.values():
+            self.bytes += change.info.bytes - change.place.info.bytes
+            change.apply()
+            self._queue(change.place.info)
+        if rows:
+            self.last_offset = rows[-1].entry.last
+            self.last_time_ns = rows[-1].entry.time_ns
+
+    def _journalled(self, row: Row, stream: str) -> JournalRow:
+        created_ns = self._places[stream].info.created_ns
+        e = row.entry
+        return JournalRow(
+            stream, created_ns, row.sid, e.first, e.count, e.crc, e.size, e.time_ns, e.uptime_ns, row.body
+        )
+
+    async def _commit(
+        self,
+        changes: dict[str, _Change],
+        rows: Sequence[Row],
+        claims: Sequence[Claim],
+        *,
+        removed: Place | None = None,
+        closing: bool = False,
+    ) -> None:
+        """Puts everything that waits, and these, on the disk; then shows them."""
+        all_rows = [*self._pending_rows, *rows]
+        all_claims = [*(c.claim() for group in self._pending for c in group.claims), *claims]
+        touched = {name: _Change(self._places[name], self._places[name].info, self._places[name].chain)
+                   for name in self._dirty} | changes  # fmt: skip
+        meta = self._next_meta(all_rows, closing)
+
+        async def fill(transaction: lmdb.Transaction) -> dict[int, int]:
+            await self._put_rows(transaction, all_rows)
+            self._producers.put(transaction, all_claims)
+            trash = dict(self._trash)
+            for name, change in touched.items():
+                if change.info.evicted_through:
+                    trash[change.place.sid] = change.info.evicted_through
+                transaction.put(name.encode(), _sealed_stream(change), db=self._store[b"streams"])
+                transaction.delete(name.encode(), db=self._store[b"tombstones"])
+            if removed is not None:
+                self._put_tombstone(transaction, removed)
+            left = await self._sweep(transaction, trash, SWEPT_A_COMMIT + 4 * len(all_rows))
+            transaction.put(META, sealed(meta), db=self._store[b"meta"])
+            return left
+
+        self._trash = await self._store.write(fill, meta.longest)
+        self._directory.set_mark(Mark(meta.epoch, meta.commits, meta.last_offset, meta.chain))
+        self._meta = meta
+        self._reader.longest = meta.longest
+        self._producers.written()
+        self._apply(changes, rows)
+        for change in touched.values():
+            change.place.recent.clear()
+            change.place.stored = change.place.info.last_offset
+        self._dirty.clear()
+        if removed is not None:
+            self.registry.remove(removed.info)
+            del self._places[removed.info.name]
+        if self._pending:
+            self._pending, self._pending_rows, self._pending_bytes = [], [], 0
+            await self._store.in_thread(self._journal.clear)
+
+    def _next_meta(self, rows: Sequence[Row], closing: bool) -> _Meta:
+        last, time_ns = self.last_offset, self.last_time_ns
+        chain, longest = self._meta.chain, self._meta.longest
+        for row in rows:
+            chain = google_crc32c.extend(chain, row.entry.crc.to_bytes(4, "big"))
+            longest = max(longest, len(row.body))
+        if rows and rows[-1].entry.last > last:
+            last, time_ns = rows[-1].entry.last, rows[-1].entry.time_ns
+        reserved = last if closing or not self._interval_s else last + RESERVED
+        return _Meta(
+            FORMAT, self.epoch, last, time_ns, reserved, self._meta.commits + 1, chain, self._next_sid, self.uptime_ns,
+            longest, self.registry.floor,
+        )  # fmt: skip
+
+    async def _put_rows(self, transaction: lmdb.Transaction, rows: Sequence[Row]) -> None:
+        table, index = self._store[b"rows"], self._store[b"index"]
+        size = 0
+        for row in rows:
+            entry = row.entry
+            transaction.put(ROW_KEY.pack(entry.first, entry.crc), row.body, db=table, append=True)
+            transaction.put(INDEX_KEY.pack(row.sid, entry.first), entry.packed(), db=index)
+            size += len(row.body)
+            if size > MIB:
+                size = 0
+                await asyncio.sleep(0)
+
+    def _put_tombstone(self, transaction: lmdb.Transaction, removed: Place) -> None:
+        name, tombstones = removed.info.name.encode(), self._store[b"tombstones"]
+        transaction.delete(name, db=self._store[b"streams"])
+        if removed.info.last_offset:
+            last = removed.info.last_offset.to_bytes(8, "big")
+            if len(self.registry.tombstones) >= MAX_TOMBSTONES:
+                transaction.delete(next(iter(self.registry.tombstones)).encode(), db=tombstones)
+            transaction.put(name, last, db=tombstones)
+            transaction.put(removed.sid.to_bytes(4, "big"), last, db=self._store[b"trash"])
+
+    async def _sweep(self, transaction: lmdb.Transaction, trash: dict[int, int], budget: int) -> dict[int, int]:
+        """Removes up to `budget` rows that nobody may read any more; returns what is left to do."""
+        left = dict(trash)
+        rows, steps = self._store[b"rows"], 0
+        for sid, through in trash.items():
+            with transaction.cursor(self._store[b"index"]) as cursor:
+                cursor.set_range(INDEX_KEY.pack(sid, 0))
+                while steps < budget and (key := cursor.key()):
+                    if INDEX_KEY.unpack(key)[0] != sid:
+                        break
+                    entry = entry_of(key, cursor.value())
+                    if entry.last > through:
+                        break
+                    transaction.delete(ROW_KEY.pack(entry.first, entry.crc), db=rows)
+                    cursor.delete()
+                    steps += 1
+                    if steps % STEP == 0:
+                        await asyncio.sleep(0)
+            if steps >= budget:
+                break
+            del left[sid]
+            transaction.delete(sid.to_bytes(4, "big"), db=self._store[b"trash"])
+        return left
+
+    # Reading
+
+    async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
+        wanted = [self._places[info.name] for info in streams if info.last_offset > after]
+        if len(wanted) <= MERGED:
+            parts = [self._reader.one(place, after) for place in wanted]
+            return _taken(parts[0] if len(parts) == 1 else heapq.merge(*parts, key=order), max_bytes)
+        by_number = {place.sid: place for place in wanted}
+        position: int | None = after
+        while position is not None:
+            found, position = self._reader.many(by_number, position, LOOKS_A_READ)
+            if found:
+                return _taken(found, max_bytes)
+            await asyncio.sleep(0)
+        return []
+
+    async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
+        starts = [self.last_offset]
+        for info in streams:
+            found = self._first_since(self._places[info.name], time_ns)
+            if found is not None:
+                starts.append(max(found.first, info.first_offset) - 1)
+        return min(starts)
+
+    def _first_since(self, place: Place, time_ns: int) -> Entry | None:
+        """The first row of a stream that was committed at or after `time_ns`: times never go back."""
+        info = place.info
+        low, high = info.first_offset, info.last_offset + 1
+        if not info.records or info.updated_ns < time_ns:
+            return None
+        found = None
+        while low < high:
+            middle = (low + high) // 2
+            entry = next(iter(self._rows_of(place, middle)), None)
+            if entry is None or entry.time_ns >= time_ns:
+                found = entry or found
+                high = min(middle, entry.first) if entry and entry.first > low else low if entry else middle
+            else:
+                low = entry.last + 1
+        return found
+
+    async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
+        newest = heapq.merge(*(self._newest(self._places[info.name], count) for info in streams), reverse=True)
+        return min(islice(newest, count), default=self.last_offset + 1) - 1
+
+    def _newest(self, place: Place, count: int) -> list[int]:
+        """The newest `count` offsets of a stream, newest first."""
+        offsets: list[int] = []
+        try:
+            for entry in newest_first(self._store, place):
+                first = max(entry.first, place.info.first_offset)
+                if first > entry.last or not place.info.records:
+                    break
+                offsets += range(entry.last, first - 1, -1)
+                if len(offsets) >= count:
+                    break
+        except Damaged as error:
+            _log.error("log_damaged", stream=place.info.name, error=str(error))
+        return offsets
+
+    def _rows_of(self, place: Place, offset: int) -> Iterable[Entry]:
+        try:
+            yield from entries(self._store, place.sid, offset, place.recent)
+        except Damaged as error:
+            _log.error("log_damaged", stream=place.info.name, error=str(error))
+
+    # The disk
+
+    def _watch_disk(self) -> None:
+        free, size = self._directory.free()
+        used = 100.0 * (1.0 - free / size) if size else 0.0
+        spare = self._store.file_bytes - self._store.used_bytes
+        limits = self._limits
+        is_full = (free < limits.reserve_bytes or used >= limits.full_percent) and spare < SPARE_BYTES
+        if is_full != self._is_full:
+            _log.warning("disk_full" if is_full else "disk_has_room", free_bytes=free, used_percent=round(used, 1))
+        self._is_full = is_full
+        if used >= limits.trim_percent:
+            self._cap = min(self._cap or self.bytes, self.bytes)
+        elif used < limits.trim_percent - 2:
+            self._cap = limits.log_bytes
+
+    def _queue(self, info: StreamInfo) -> None:
+        if info.records and info.name not in self._queued:
+            heapq.heappush(self._oldest, (info.first_offset, info.name))
+            self._queued.add(info.name)
+
+    def _drop_oldest(self, changes: dict[str, _Change]) -> bool:
+        """Evicts the oldest row of all streams. False when there is none."""
+        while self._oldest:
+            first, name = heapq.heappop(self._oldest)
+            self._queued.discard(name)
+            place = self._places.get(name)
+            if place is None or not place.info.records:
+                continue
+            change = self._change(place, changes)
+            info, is_oldest = change.info, change.info.first_offset == first
+            if is_oldest:
+                rows = iter(self._rows_of(place, first))
+                entry, following = next(rows, None), next(rows, None)
+                if entry is None:
+                    self._empty(change)
+                else:
+                    drop_row(info, entry, following.first if following else 0, partial(self._body, change))
+            if info.records:
+                self._queue(info)
+            if is_oldest:
+                return True
+        return False
+
+
+def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
+    """The first of them, until `max_bytes` or enough rows are reached."""
+    found: list[Batch | Gap] = []
+    size = 0
+    for item in items:
+        found.append(item)
+        size += item.size if isinstance(item, Batch) else 0
+        if size >= max_bytes or len(found) >= ROWS_A_READ:
+            break
+    return found
+
+
+def _sealed_stream(change: _Change) -> bytes:
+    i, asked = change.info, change.info.asked
+    return sealed(
+        _Stream(
+            change.place.sid, i.created_ns, (asked.max_records, asked.max_bytes, asked.max_age_s), i.updated_ns,
+            i.records, i.bytes, i.first_offset, i.last_offset, i.ended, i.evicted_through, i.evicted_time_ns,
+            i.purged_through, change.chain,
+        )
+    )  # fmt: skip
