@@ -6,7 +6,6 @@ import os
 import random
 import re
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -51,8 +50,7 @@ class ServerProcess:
         directory: for its standard error, `server.log`.
         data_dir: where the log is; None: in memory.
         arguments: more of them for `serve`.
-        environment: settings as RATSVC_… variables, and anything else.
-        wrapper: a command that runs the service, as `["strace", "-f"]`.
+        environment: settings as RATSVC_… variables, and anything else, as LD_PRELOAD.
         program: what Python runs.
     """
 
@@ -63,13 +61,11 @@ class ServerProcess:
         *,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        wrapper: Sequence[str] = (),
         program: Sequence[str] = ("-m", "ratsvc"),
     ) -> None:
         self.http_port, self.grpc_port = free_port(), free_port()
         self.http_url = f"http://127.0.0.1:{self.http_port}"
         self.grpc_addr = f"127.0.0.1:{self.grpc_port}"
-        self.wrapper = list(wrapper)
         self.environment = dict(environment or {})
         self.starts = 0
         self._log = directory / "server.log"
@@ -92,7 +88,7 @@ class ServerProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RATSVC_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.wrapper, *self._command],
+                self._command,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -110,24 +106,19 @@ class ServerProcess:
 
     @property
     def running(self) -> psutil.Process:
-        """The service itself, beneath its wrapper."""
+        """What the system knows of it."""
         assert self._process is not None
-        process = psutil.Process(self._process.pid)
-        while self.wrapper and "ratsvc" not in " ".join(process.cmdline()[:3]) and (inner := process.children()):
-            process = inner[0]
-        return process
+        return psutil.Process(self._process.pid)
 
     def kill(self) -> None:
-        """SIGKILL, to it and its wrapper; returns when it is gone."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._gone()
+        """SIGKILL; returns when it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._gone()
 
     def term(self) -> int:
         """SIGTERM; returns the exit code."""
-        self.running.send_signal(signal.SIGTERM)
+        self.running.terminate()
         return self.wait()
 
     def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:

@@ -27,6 +27,7 @@ PATIENCE_S = 2.0
         ("delivered_before_commit", "reader .* saw offset"),
         ("dedupe_off", "stored twice"),
     ],
+    ids=("commit removed", "acknowledged before commit", "delivered before commit", "dedupe off"),
 )
 def test_the_checker_finds_a_broken_server(
     fault: str, sentence: str, tmp_path: Path, figure: Callable[[str], None]

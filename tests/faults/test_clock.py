@@ -49,13 +49,16 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
         for at, jump in enumerate(jumps):
             clock.write_text(f"{jump}\n")  # while it runs
             seen.append(_time(server))
-            _retention_holds(server, f"running{at}")
+            _publish_kept(server, f"running{at}")
             load.wait_for_progress()
             server.kill() if at % 2 else server.term()
             clock.write_text(f"{jumps[-1 - at]}\n")  # while it does not
             server.start()
-            _retention_holds(server, f"started{at}")
+            _publish_kept(server, f"started{at}")
+            _wait_until_expired(server, f"running{at}")
             load.wait_for_progress()
+        for at in range(len(jumps)):
+            _wait_until_expired(server, f"started{at}")
         outcome = load.finish(server.http_url)
         assert server.term() == 0
     figure(f"{outcome}; the service's days were {', '.join(seen)}")
@@ -64,12 +67,16 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
     assert "Traceback" not in server.log()
 
 
-def _retention_holds(server: ServerProcess, name: str) -> None:
+def _publish_kept(server: ServerProcess, name: str) -> None:
+    """Publishes to a stream that keeps some records, and to one that keeps all for a short time."""
     for stream in (f"short.{name}", f"few.{name}"):
         lines = "\n".join(map(str, range(2 * KEPT)))
         headers = {"Content-Type": "application/x-ndjson"}
         assert httpx.post(f"{server.http_url}/v1/streams/{stream}", content=lines, headers=headers).status_code == 200
     assert _records(server, f"few.{name}") == KEPT
+
+
+def _wait_until_expired(server: ServerProcess, name: str) -> None:
     until_true(lambda: _records(server, f"short.{name}") == 0, 20, f"short.{name} is removed by its age")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,9 +67,9 @@ def post(server: ServerProcess, stream: str, text: str) -> int:
     return httpx.post(url, content=text, headers={"Content-Type": "text/plain"}, timeout=20).status_code
 
 
-@pytest.mark.parametrize("reserve_mib", [0, 8])
+@pytest.mark.parametrize(("durability", "reserve_mib"), [("always", 0), ("always", 8), ("interval", 0)])
 def test_a_full_disk_refuses_records_until_there_is_room(
-    reserve_mib: int, tmp_path: Path, small_disk: Path, figure: Callable[[str], None]
+    durability: str, reserve_mib: int, tmp_path: Path, small_disk: Path, figure: Callable[[str], None]
 ) -> None:
     big = "x" * 500_000
     settings = {
@@ -79,7 +78,9 @@ def test_a_full_disk_refuses_records_until_there_is_room(
         "RATSVC_DISK__FULL_PERCENT": "100",
     }
     with (
-        ServerProcess(tmp_path, small_disk / "log", environment=settings) as server,
+        ServerProcess(
+            tmp_path, small_disk / "log", arguments=["--durability", durability], environment=settings
+        ) as server,
         Load(tmp_path, server.grpc_addr, server.http_url) as load,
     ):
         pid = server.running.pid
@@ -103,52 +104,59 @@ def test_a_full_disk_refuses_records_until_there_is_room(
     assert "Traceback" not in server.log()
 
 
-@pytest.fixture
-def failing_sync() -> Iterator[Callable[[int], None]]:
-    """Makes every sync of a running process fail from now on."""
-    tracers = []
+class FailingSync:
+    """Makes every sync of a running process fail from now on. It is over when the process has ended."""
 
-    def inject(pid: int) -> None:
+    def __init__(self, pid: int) -> None:
         command = ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", "-e", f"inject={CALLS}:error=EIO"]
         try:
-            tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LC_ALL": "C"})
+            self._tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         except FileNotFoundError:
-            pytest.skip("making fsync fail needs strace")
-        tracers.append(tracer)
-        assert tracer.stderr is not None
-        line = tracer.stderr.readline()
+            pytest.skip("making fsync fail needs strace (Debian: apt-get install strace)")
+        assert self._tracer.stderr is not None
+        line = self._tracer.stderr.readline()
         if "attached" not in line:
+            self._tracer.communicate()
             pytest.skip(f"making fsync fail needs the right to trace a process: {line.strip()}")
 
-    yield inject
-    for tracer in tracers:
-        tracer.kill()
-        tracer.communicate()
+    def failed(self) -> int:
+        """How many calls failed. To be asked when the process has ended."""
+        return self._tracer.communicate()[1].count("INJECTED")
 
 
 @pytest.mark.parametrize("durability", ["always", "interval"])
 def test_when_a_sync_fails_nothing_more_is_acknowledged_and_the_process_stops(
-    durability: str, tmp_path: Path, failing_sync: Callable[[int], None], figure: Callable[[str], None]
+    durability: str, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     arguments = ["--durability", durability, "--flush-interval", "1"]
     with ServerProcess(tmp_path, tmp_path / "log", arguments=arguments) as server:
-        for number in range(10):
-            assert post(server, "s", f"before {number}") == 200
-        failing_sync(server.running.pid)
-        try:
-            status = post(server, "s", "after")
-        except httpx.TransportError as error:
-            status = 0
-            said = type(error).__name__
-        else:
-            said = f"status {status}"
+        before = [post(server, "s", f"before {number}") for number in range(10)]
+        syncs = FailingSync(server.running.pid)
+        after = list(_until_gone(server))
         code = server.wait()
         why = [line for line in server.log().splitlines() if "error" in line]
         server.start()
         records = log_notes(server.http_url, "s").records
         assert server.term() == 0
-    figure(f"{durability}: the publish got {said}, exit code {code}, {len(records)} records after; {(why or ['-'])[0]}")
-    assert durability == "interval" or status != 200
+    failed = syncs.failed()
+    figure(
+        f"publishes were answered with {after}, exit code {code}, {failed} calls failed, {len(records)} records are "
+        f"stored; {(why or ['-'])[0]}"
+    )
+    assert before == [200] * 10
+    if durability == "always":
+        assert 200 not in after
     assert code != 0
     assert why
-    assert 10 <= len(records) <= 11
+    assert 10 + after.count(200) <= len(records) <= 10 + len(after)
+    if failed > 1:
+        pytest.xfail("the log's close() tries a commit once more, after one has failed")
+
+
+def _until_gone(server: ServerProcess) -> Iterator[int]:
+    """The statuses of publishes until nobody answers any more."""
+    while True:
+        try:
+            yield post(server, "s", "after")
+        except httpx.TransportError:
+            return

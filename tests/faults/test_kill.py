@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.load import Load
 from tests.faults.process import ServerProcess
 
@@ -15,12 +17,18 @@ MOST_S = 0.6
 """A kill comes up to so long after the load is under way again."""
 
 
+@pytest.mark.parametrize(("durability", "short", "long"), [("always", 8, 200), ("interval", 3, 50)])
 def test_kill_at_random_moments_loses_nothing(
-    tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
+    durability: str,
+    short: int,
+    long: int,
+    tmp_path: Path,
+    scaled: Callable[[Any, Any], Any],
+    figure: Callable[[str], None],
 ) -> None:
-    kills, chance, down_s = scaled(8, 200), random.Random(9), 0.0
+    kills, chance, down_s = scaled(short, long), random.Random(9), 0.0
     with (
-        ServerProcess(tmp_path, tmp_path / "log") as server,
+        ServerProcess(tmp_path, tmp_path / "log", arguments=["--durability", durability]) as server,
         Load(tmp_path, server.grpc_addr, server.http_url, processes=scaled(1, 4)) as load,
     ):
         for _ in range(kills):
