@@ -79,18 +79,17 @@ class Row:
 
 def row_of(batch: Batch, sid: int, prev: int, uptime_ns: int) -> Row:
     """Writes down a batch of consecutive offsets. `sid` is the number of its stream."""
-    records = batch.records
-    sizes = array("I", map(len, records))
+    sizes = array("I", map(len, batch.records))
     if not _LITTLE:
         sizes.byteswap()
     labels = b""
     if batch.keys or batch.events:
         labels = msgspec.msgpack.encode((batch.keys, batch.events))
     flags = _HAS_LABELS if labels else 0
-    head = _BODY.pack(flags, sid, batch.first, len(records), prev, batch.time_ns, len(labels))
-    body = b"".join((head, labels, sizes.tobytes(), *records))
+    head = _BODY.pack(flags, sid, batch.first, len(sizes), prev, batch.time_ns, len(labels))
+    body = b"".join((head, labels, sizes.tobytes(), *batch.run))
     crc = google_crc32c.value(body)
-    return Row(sid, Entry(batch.first, len(records), crc, batch.size, batch.time_ns, uptime_ns), body)
+    return Row(sid, Entry(batch.first, len(sizes), crc, batch.size, batch.time_ns, uptime_ns), body)
 
 
 def batch_of(stream: str, sid: int, entry: Entry, body: bytes) -> tuple[Batch, int]:
@@ -101,8 +100,9 @@ def batch_of(stream: str, sid: int, entry: Entry, body: bytes) -> tuple[Batch, i
     if (owner, first, count) != (sid, entry.first, entry.count):
         raise Damaged(f"row {entry.first} belongs elsewhere")
     keys, events = msgspec.msgpack.decode(body[_BODY.size : _BODY.size + labels]) if flags else (None, None)
+    run = body[_BODY.size + labels + 4 * count :]
     sizes = _sizes(body, count, labels)
-    return Batch.joined(stream, range(first, first + count), time_ns, body, sizes, keys, events), prev
+    return Batch.of_run(stream, range(first, first + count), time_ns, run, sizes, keys, events), prev
 
 
 def sizes_of(entry: Entry, body: bytes) -> array[int]:
