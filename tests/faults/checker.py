@@ -4,8 +4,10 @@ The rules, each a function here:
 - what was acknowledged is stored, as it was sent, at the acknowledged offset;
 - what is stored was sent, once, and each producer's records of a stream are in the order of their numbers, without
   a hole (but for those that its producer gave up);
-- a reader's offsets increase; a record of its streams that it did not get is covered by exactly one gap, and a gap
-  covers nothing that it did get; it got everything up to the end of the log;
+- a reader's offsets increase; it got everything up to the end of the log, and a record of its streams that it did
+  not get is covered by a gap: for a reader of one stream by exactly one, which covers nothing that it did get. (Of
+  several streams one may have lost what another still has: there a gap says that something in it is missing, and
+  a reader that comes back within it is told again.)
 - what any reader saw is in the log, unchanged.
 
 Pure: notes in, sentences out. Cost: O(n log n) in records seen.
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice, pairwise
 
-from ratsvc.names import matches
+from ratsvc.names import is_pattern, matches
 
 MOST_SENTENCES = 10
 """Of each rule; how many more there are is said."""
@@ -81,6 +83,11 @@ class ReaderNotes:
     streams: tuple[str, ...]
     items: list[Stored | Gap] = field(default_factory=list)
 
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it reads one stream."""
+        return len(self.streams) == 1 and not is_pattern(self.streams[0])
+
     def wants(self, stream: str) -> bool:
         """Whether it reads a stream."""
         return any(matches(pattern, stream) for pattern in self.streams)
@@ -103,9 +110,11 @@ def check(producers: Sequence[ProducerNotes], readers: Sequence[ReaderNotes], lo
         _stored_was_sent(producers, log),
         _stored_once(log),
         _in_order(producers, log),
-        _seen_is_stored(readers, log),
     ]
-    rules += [rule(reader, log) for reader in readers for rule in (_increasing, _holes, _gaps)]
+    known = _known(producers, log)
+    rules.append(_seen_is_stored(readers, known, log))
+    for reader in readers:
+        rules += [_increasing(reader), _holes(reader, known, log.evicted), _gaps(reader)]
     return [sentence for rule in rules for sentence in _some(rule)]
 
 
@@ -176,8 +185,8 @@ def _in_order(producers: Iterable[ProducerNotes], log: LogNotes) -> Iterator[str
                     yield f"skipped: {record} is not stored, and later ones are"
 
 
-def _seen_is_stored(readers: Iterable[ReaderNotes], log: LogNotes) -> Iterator[str]:
-    known = {stored.offset: stored for stored in log.records}
+def _seen_is_stored(readers: Iterable[ReaderNotes], everything: Sequence[Stored], log: LogNotes) -> Iterator[str]:
+    known = {stored.offset: stored for stored in everything}
     for reader in readers:
         for item in reader.items:
             if isinstance(item, Gap):
@@ -194,7 +203,19 @@ def _seen_is_stored(readers: Iterable[ReaderNotes], log: LogNotes) -> Iterator[s
                 yield f"reader {reader.name} saw {item}; there is {stored}"
 
 
-def _increasing(reader: ReaderNotes, log: LogNotes) -> Iterator[str]:
+def _known(producers: Iterable[ProducerNotes], log: LogNotes) -> list[Stored]:
+    """What the log holds, and what it held by the acknowledgements, in order."""
+    known = {}
+    for producer in producers if log.evicted else ():
+        sent = {record.number: record for record in producer.sent}
+        for number, offset in producer.acknowledged.items():
+            if 0 < offset <= log.evicted and number in sent:
+                known[offset] = Stored(log.epoch, offset, sent[number])
+    known.update({stored.offset: stored for stored in log.records})
+    return [known[offset] for offset in sorted(known)]
+
+
+def _increasing(reader: ReaderNotes) -> Iterator[str]:
     seen = [item for item in reader.items if isinstance(item, Stored)]
     for before, after in pairwise(seen):
         if after.offset <= before.offset:
@@ -204,24 +225,29 @@ def _increasing(reader: ReaderNotes, log: LogNotes) -> Iterator[str]:
             yield f"reader {reader.name} saw {item}, which it did not ask for"
 
 
-def _holes(reader: ReaderNotes, log: LogNotes) -> Iterator[str]:
+def _holes(reader: ReaderNotes, known: Sequence[Stored], evicted: int) -> Iterator[str]:
+    """Of what retention may have removed, only what came after the reader's first item counts."""
+    begun = min((i.after if isinstance(i, Gap) else i.offset for i in reader.items[:1]), default=0) if evicted else 0
     seen = {item.offset for item in reader.items if isinstance(item, Stored)}
     gaps = [item for item in reader.items if isinstance(item, Gap)]
-    wanted = [stored for stored in log.records if reader.wants(stored.record.stream)]
+    wanted = [stored for stored in known if stored.offset > begun and reader.wants(stored.record.stream)]
+    most = 1 if reader.is_of_one else len(gaps)
 
     def covered(stored: Stored) -> int:
         return -1 if stored.offset in seen else sum(gap.covers(stored.offset) for gap in gaps)
 
     for count, run in groupby(wanted, covered):
         missing = list(run)
-        if count in (-1, 1):
+        if count == -1 or 1 <= count <= most:
             continue
         span = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
         told = "and no gap says so" if not count else f"and {count} gaps say so"
         yield f"reader {reader.name} did not get {len(missing)} records, {span}, {told}"
 
 
-def _gaps(reader: ReaderNotes, log: LogNotes) -> Iterator[str]:
+def _gaps(reader: ReaderNotes) -> Iterator[str]:
+    if not reader.is_of_one:
+        return
     offsets = sorted({item.offset for item in reader.items if isinstance(item, Stored)})
     for gap in (item for item in reader.items if isinstance(item, Gap)):
         got = [offset for offset in offsets if gap.covers(offset)] if gap.reason != "epoch" else []

@@ -79,10 +79,10 @@ def reader_notes(name: str, streams: tuple[str, ...], path: Path) -> ReaderNotes
     return notes
 
 
-def log_notes(url: str, pattern: str = ">", evicted: int = 0) -> LogNotes:
+def log_notes(url: str, pattern: str = ">") -> LogNotes:
     """Everything the service has of `pattern`, read from the beginning up to now."""
     query = {"stream": pattern, "from": "earliest", "until": "now", "format": "binary"}
-    notes = LogNotes("", [], evicted)
+    notes = LogNotes("", [])
     rest = b""
     with httpx.stream("GET", f"{url}/v1/subscribe", params=query, timeout=60) as response:
         response.raise_for_status()

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from tests.faults import ledger
-from tests.faults.checker import LogNotes, ProducerNotes, ReaderNotes, check
+from tests.faults.checker import Gap, LogNotes, ProducerNotes, ReaderNotes, check
 from tests.faults.producing import ProducerPlan, Progress, produce
 from tests.faults.reading import ReaderPlan, read
 
@@ -69,9 +69,11 @@ class Outcome:
         sent = sum(len(notes.sent) for notes in self.producers)
         acknowledged = sum(len(notes.acknowledged) for notes in self.producers)
         seen = sum(len(notes.items) for notes in self.readers)
+        gaps = sum(isinstance(item, Gap) for notes in self.readers for item in notes.items)
+        told = f" with {gaps} gaps" if gaps else ""
         return (
             f"{sent} records sent, {acknowledged} acknowledged, {len(self.log.records)} stored, "
-            f"{seen} seen by {len(self.readers)} readers, {len(self.violations)} violations"
+            f"{seen - gaps} seen by {len(self.readers)} readers{told}, {len(self.violations)} violations"
         )
 
 
@@ -105,7 +107,7 @@ class Load:
         ]
         choices = [("load.>",), ("load.>",), (SHARED,), ("load.own.0", SHARED, "load.own.1")]
         self._readers = [
-            ReaderPlan(f"reader{at}", directory / f"reader{at}.ledger", choices[at % 4], FORMATS[at % 4])
+            ReaderPlan(f"reader{at}", directory / f"reader{at}.ledger", choices[at % 4], FORMATS[(at + at // 4) % 4])
             for at in range(readers)
         ]
         self._progress = Progress(spawn)
@@ -138,19 +140,26 @@ class Load:
         """Returns when so many records are acknowledged. Raises TimeoutError."""
         self._progress.wait_for(acknowledged, ANSWER_TIMEOUT_S)
 
-    def finish(self, url: str, patience_s: float = ANSWER_TIMEOUT_S, evicted: int = 0) -> Outcome:
+    def finish(self, url: str, patience_s: float = ANSWER_TIMEOUT_S, *, has_retention: bool = False) -> Outcome:
         """Stops the producers, lets the readers come to the end of the log, and compares all notes.
 
         Args:
             url: of the service, which must be running.
-            patience_s: for producers to get their last answers, and for readers to arrive.
-            evicted: see `LogNotes`.
+            patience_s: for readers to arrive.
+            has_retention: whether records may have been removed from the beginning of each stream.
         """
         for child in self._producing:
             child.send("stop")
         for child in self._producing:
-            child.has_word(patience_s)
-        return self._compare(ledger.log_notes(url, "load.>", evicted), patience_s)
+            if not child.has_word(ANSWER_TIMEOUT_S):
+                raise TimeoutError(f"not everything was acknowledged in {ANSWER_TIMEOUT_S:g} s")
+        log = ledger.log_notes(url, "load.>")
+        if has_retention:
+            oldest: dict[str, int] = {}
+            for stored in log.records:
+                oldest.setdefault(stored.record.stream, stored.offset)
+            log.evicted = max(oldest.values()) - 1
+        return self._compare(log, patience_s)
 
     def wait_until_sent(self, timeout_s: float) -> None:
         """Returns when producers that have a number of records to send have had all answers. Raises TimeoutError."""

@@ -132,13 +132,18 @@ def test_a_hole_that_one_gap_tells_of(case: Case) -> None:
 
 
 def test_a_hole_that_two_gaps_tell_of(case: Case) -> None:
-    case.all.items[1:3] = [Gap(10, 14), Gap(12, 14)]
-    assert case.violations() == [f"reader all did not get 1 records, {LOG[2]}, and 2 gaps say so"]
+    case.one.items[1:2] = [Gap(14, 18), Gap(16, 18)]
+    assert case.violations() == [f"reader one did not get 1 records, {LOG[4]}, and 2 gaps say so"]
 
 
 def test_a_gap_over_what_the_reader_got(case: Case) -> None:
-    case.all.items.insert(2, Gap(10, 14))
-    assert case.violations() == ["reader all was told of a gap after 10 to 14, and got offset 12"]
+    case.one.items.insert(2, Gap(14, 18))
+    assert case.violations() == ["reader one was told of a gap after 14 to 18, and got offset 18"]
+
+
+def test_a_reader_of_several_streams_may_be_told_twice_and_get_some_of_it(case: Case) -> None:
+    case.all.items[1:3] = [Gap(10, 16), Gap(12, 14)]
+    assert case.violations() == []
 
 
 def test_a_record_that_was_seen_and_vanished(case: Case) -> None:
@@ -161,6 +166,16 @@ def test_a_record_of_another_epoch(case: Case) -> None:
 def test_what_retention_removed_is_no_violation(case: Case) -> None:
     del case.log.records[:3]
     case.log.evicted = 14
+    assert case.violations() == []
+
+
+def test_a_hole_in_what_retention_removed(case: Case) -> None:
+    del case.log.records[:3], case.all.items[1]
+    case.log.evicted = 14
+    assert case.violations() == [f"reader all did not get 1 records, {LOG[1]}, and no gap says so"]
+    case.all.items.insert(1, Gap(10, 12, "retention"))
+    assert case.violations() == []
+    del case.all.items[:2]  # it began later
     assert case.violations() == []
 
 

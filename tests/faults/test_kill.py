@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.faults.checker import Gap
 from tests.faults.load import Load
 from tests.faults.process import ServerProcess
 
 MOST_S = 0.6
 """A kill comes up to so long after the load is under way again."""
+KEPT = 40
 
 
 @pytest.mark.parametrize(("durability", "short", "long"), [("always", 8, 200), ("interval", 3, 50)])
@@ -67,3 +69,23 @@ def test_sigterm_under_load_is_clean_and_loses_nothing(
     figure(f"{stops} times SIGTERM: {outcome}; gone after {took_s / stops:.2f} s")
     assert outcome.violations == []
     assert "Traceback" not in server.log()
+
+
+def test_what_retention_removes_while_readers_are_away_is_told_as_a_gap(
+    tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
+) -> None:
+    kills, settings = scaled(3, 50), {"RATSVC_RETENTION__MAX_RECORDS": str(KEPT)}
+    with (
+        ServerProcess(tmp_path, tmp_path / "log", environment=settings) as server,
+        Load(tmp_path, server.grpc_addr, server.http_url, readers=8) as load,
+    ):
+        for _ in range(kills):
+            load.wait_for_progress()
+            server.kill()
+            server.start()
+        load.wait_for_progress()
+        outcome = load.finish(server.http_url, has_retention=True)
+        assert server.term() == 0
+    figure(f"{kills} kills, {KEPT} records kept of a stream: {outcome}")
+    assert outcome.violations == []
+    assert any(isinstance(item, Gap) for reader in outcome.readers for item in reader.items)
