@@ -67,7 +67,6 @@ class ServerProcess:
         self.http_url = f"http://127.0.0.1:{self.http_port}"
         self.grpc_addr = f"127.0.0.1:{self.grpc_port}"
         self.environment = dict(environment or {})
-        self.starts = 0
         self._log = directory / "server.log"
         self._command = [sys.executable, *program, "serve", "--http", f"127.0.0.1:{self.http_port}"]
         self._command += ["--grpc", self.grpc_addr, *arguments]
@@ -95,7 +94,6 @@ class ServerProcess:
                 env=environment | ENVIRONMENT | self.environment,
                 start_new_session=True,
             )
-        self.starts += 1
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
