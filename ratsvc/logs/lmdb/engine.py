@@ -31,14 +31,14 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.limits import DiskLimits
 from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
-from ratsvc.logs.lmdb.directory import Directory, Mark
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
 from ratsvc.logs.lmdb.evict import drop_row, evict, trim
 from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
 from ratsvc.logs.lmdb.kept import FORMAT, META, Change, Meta, load_meta, load_streams
 from ratsvc.logs.lmdb.places import Place, Reader, entries, newest_first, order
 from ratsvc.logs.lmdb.producers import Producers
-from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed
-from ratsvc.logs.lmdb.store import ADVICE, MIB, Store
+from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed, text_of
+from ratsvc.logs.lmdb.store import MIB, Store
 
 _log = structlog.get_logger()
 
@@ -133,7 +133,7 @@ class LmdbLog:
 
     def _load_streams(self) -> None:
         with self._store.cursor(b"tombstones") as cursor:
-            gone = {bytes(name).decode(): int.from_bytes(value, "big") for name, value in cursor}
+            gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
         self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
         with self._store.cursor(b"trash") as cursor:
             self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
@@ -167,6 +167,10 @@ class LmdbLog:
             for claim in group.claims:
                 self.dedupe.claim(claim.claim(), self.uptime_ns)
             self.dedupe.commit()
+            if rows:
+                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
+            for change in changes.values():
+                self._trim(change)
             self._keep(group, rows, changes)
         if records:
             _log.info("journal_replayed", records=records)
@@ -417,7 +421,7 @@ class LmdbLog:
         by_number = {place.sid: place for place in wanted}
         position: int | None = after
         while position is not None:
-            found, position = self._reader.many(by_number, position, LOOKS_A_READ)
+            found, position = self._reader.many(by_number, position, LOOKS_A_READ, max_bytes)
             if found:
                 return _taken(found, max_bytes)
             await asyncio.sleep(0)
@@ -524,7 +528,9 @@ def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
     size = 0
     for item in items:
         found.append(item)
-        size += item.size if isinstance(item, Batch) else 0
+        if isinstance(item, Gap):
+            continue  # never the last one: what lies within it is not read yet
+        size += item.size
         if size >= max_bytes or len(found) >= ROWS_A_READ:
             break
     return found
