@@ -67,7 +67,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return encode_items(self, [item])
+        return bytes(encode_items(self, [item]))
 
 
 class Binary(Frames):
