@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     """How long readers wait before they come back, unless told otherwise."""
     create_on_publish: bool = True
     """Whether the first publish makes a stream."""
+    metrics_top_streams: Annotated[int, Field(ge=0, le=1000)] = 0
+    """For how many streams, those with the most bytes, `/metrics` has figures with their names; 0: for none."""
     log_format: Literal["pretty", "json"] = "pretty"
     """How the service's own log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

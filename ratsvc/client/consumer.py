@@ -118,7 +118,8 @@ class Consumer:
                 await self._refused(response)
             self.cursor = self.cursor or response.headers.get("Rat-Cursor")
             async for word in self._read(response):
-                if isinstance(word, Received | GapSeen | Moved):
+                # Records of other streams that a gap covers may follow: only another epoch makes the place useless.
+                if isinstance(word, Received | Moved) or (isinstance(word, GapSeen) and word.reason == "epoch"):
                     self.cursor = word.cursor
                 if isinstance(word, Received) and self._left is not None:
                     self._left -= 1

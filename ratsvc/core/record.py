@@ -166,6 +166,10 @@ class Batch:
                 self._encoded[key] = data
         return data
 
+    def is_encoded(self, key: Hashable) -> bool:
+        """Whether its bytes under `key` are there."""
+        return key in self._encoded
+
     @property
     def encoded_size(self) -> int:
         """Bytes of all encodings kept that are not the records' own."""

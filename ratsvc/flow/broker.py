@@ -16,6 +16,7 @@ from typing import Self
 
 from ratsvc.core.cursor import Cursor
 from ratsvc.core.dedupe import Dedupe
+from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Draft, End, Gap, Reconnect
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
@@ -55,19 +56,17 @@ class Broker:
         limits = settings.limits
         self._policies = sorted(settings.streams.items(), key=_specificity)
         self.log = _log_of(settings, self._policy)
-        self.hub = Hub(self.log.registry)
+        self.figures = Figures()
+        self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
         self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
-        self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed)
+        self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed, self.figures)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.records_total = 0
-        self.bytes_total = 0
-        self.commits_total = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -269,14 +268,22 @@ class Broker:
         return {
             "streams": len(self.log.registry),
             "log_bytes": self.log.bytes,
+            "log_records": sum(info.records for info in self.log.registry),
+            "log_last_offset": self.log.last_offset,
+            "log_newest_age_seconds": max(0.0, (time_ns() - self.log.last_time_ns) / 1e9)
+            if self.log.last_offset
+            else 0,
             "tail_bytes": self.tail.bytes,
             "queue_records": self._queue.pending_items,
             "queue_bytes": self._queue.pending_bytes,
             "subscriptions": len(self.subscriptions),
             "producers": len(self.log.dedupe.producers),
-            "records_total": self.records_total,
-            "bytes_total": self.bytes_total,
-            "commits_total": self.commits_total,
+            "log_evicted_records_total": self.log.evicted,
+            "publish_requests_total": self.figures.requests,
+            "records_total": self.figures.records,
+            "bytes_total": self.figures.bytes,
+            "commits_total": self.figures.commits,
+            "encoding_seconds_total": self.figures.encoding_seconds,
         }
 
     async def _operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> StreamInfo:
@@ -316,11 +323,10 @@ class Broker:
         return policy.over(self.settings.general_retention())
 
     def _committed(self, batches: Sequence[Batch]) -> None:
-        self.commits_total += 1
         for batch in batches:
             self.tail.add(batch)
-            self.records_total += len(batch)
-            self.bytes_total += batch.size
+            self.figures.records += len(batch)
+            self.figures.bytes += batch.size
 
     async def _tick(self) -> None:
         while not self._stopping.is_set():

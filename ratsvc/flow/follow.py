@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
+from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound
@@ -86,6 +87,12 @@ class Subscription:
         self.start_offset = 0
         self.start_gap: Gap | None = None
         self.at_end = False
+        self.format = ""
+        """The name of the format that it is read in."""
+        self.is_live = False
+        """Whether it is in a lane."""
+        self.reason = "client"
+        """Why it ended, once it has: by itself or the client."""
 
     async def open(self) -> Self:
         """Finds the places to start and to stop at.
@@ -129,7 +136,13 @@ class Subscription:
     def close(self) -> None:
         """Gives the place back; idempotent."""
         if self._broker.unsubscribe(self):
+            self._broker.figures.disconnects[self.reason] += 1
             self._broker.hub.release(self._selection)
+
+    @property
+    def figures(self) -> Figures:
+        """Where what is delivered is counted."""
+        return self._broker.figures
 
     def leave(self, retry_ms: int, reason: str) -> None:
         """Asks the reader to come back later: the subscription ends with a Reconnect."""
@@ -203,14 +216,18 @@ class Subscription:
         identity = (encoder.key, self._heartbeat_s, framing)
         lane = self._selection.lanes.get(identity)
         if lane is None:
-            lane = self._selection.lanes[identity] = Lane(self._selection, encoder, self._heartbeat_s, framing)
+            lane = self._selection.lanes[identity] = Lane(
+                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures
+            )
         member = _Live(self, wire)
         lane.members[member] = None
+        self.is_live = True
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
         except TimeoutError:
             pass
         finally:
+            self.is_live = False
             lane.members.pop(member, None)
 
     def _streams(self) -> list[StreamInfo]:
@@ -226,6 +243,7 @@ class Subscription:
 
     def _finish(self, last: End | Reconnect) -> list[Item]:
         self._finished = True
+        self.reason = last.reason
         return [last]
 
     def _beat(self) -> Heartbeat:

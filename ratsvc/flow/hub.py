@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Protocol, cast
 
+from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.names import is_pattern, matches
@@ -23,6 +24,9 @@ class Encoder(Protocol):
     """What a lane needs of a format."""
 
     key: Hashable
+
+    @property
+    def name(self) -> str: ...
 
     def batch(self, batch: Batch) -> Encoding: ...
 
@@ -43,22 +47,33 @@ class Member(Protocol):
 class Lane:
     """The live readers of a selection in one format and framing."""
 
-    __slots__ = ("_frame", "encoder", "heartbeat_s", "members", "selection", "written_at")
+    __slots__ = ("_figures", "_frame", "encoder", "heartbeat_s", "members", "selection", "written_at")
 
     def __init__(
-        self, selection: Selection, encoder: Encoder, heartbeat_s: float, frame: Callable[[bytes], bytes]
+        self,
+        selection: Selection,
+        encoder: Encoder,
+        heartbeat_s: float,
+        frame: Callable[[bytes], bytes],
+        figures: Figures,
     ) -> None:
         self.selection = selection
         self.encoder = encoder
         self.heartbeat_s = heartbeat_s
         self.members: dict[Member, None] = {}
+        self._figures = figures
         self.written_at = monotonic()
         self._frame = frame
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Writes the batches to every member."""
-        encode = self.encoder.batch
+        figures, encoder, readers = self._figures, self.encoder, len(self.members)
+        figures.encoding(encoder.name, encoder.key, batches)
+        figures.encoding_hits[encoder.name] += (readers - 1) * len(batches)
+        began, encode = perf_counter(), encoder.batch
         data = encode(batches[0]) if len(batches) == 1 else b"".join(map(encode, batches))
+        figures.encoding_seconds += perf_counter() - began
+        figures.delivered(encoder.name, readers * sum(map(len, batches)), readers * len(data))
         self._write(data, batches[-1].last)
 
     def heartbeat(self, now: float, offset: int) -> None:
@@ -135,8 +150,9 @@ class Selection:
 class Hub:
     """All selections, by the streams they cover."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, figures: Figures) -> None:
         self._registry = registry
+        self.figures = figures
         self._selections: dict[Hashable, Selection] = {}
         self._of_stream: dict[str, dict[Selection, None]] = {}
 

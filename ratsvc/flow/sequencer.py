@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any
 
 import structlog
 
 from ratsvc.core.dedupe import Claim
+from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Draft
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.segqueue import SegQueue
@@ -41,6 +42,7 @@ class Ack:
 class _Publish:
     draft: Draft
     done: asyncio.Future[Ack]
+    at: float
 
 
 @dataclass(slots=True)
@@ -64,12 +66,14 @@ class Sequencer:
         queue: SegQueue[_Publish | _Operation],
         stream_for: Callable[[str], Awaitable[StreamInfo]],
         committed: Callable[[Sequence[Batch]], None],
+        figures: Figures,
     ) -> None:
         self._log = log
         self._hub = hub
         self._queue = queue
         self._stream_for = stream_for
         self._committed = committed
+        self._figures = figures
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._room: list[asyncio.Future[None]] = []
@@ -78,7 +82,7 @@ class Sequencer:
     def publish(self, draft: Draft) -> asyncio.Future[Ack]:
         """Queues a publish. Never waits."""
         done: asyncio.Future[Ack] = self._loop.create_future()
-        self._queue.push(_Publish(draft, done), draft.size, len(draft.records))
+        self._queue.push(_Publish(draft, done, perf_counter()), draft.size, len(draft.records))
         self._rouse()
         return done
 
@@ -162,17 +166,20 @@ class Sequencer:
             try:
                 ack, batch = await self._place(publish.draft, offset + 1, now, uptime, claims)
             except RatError as error:
+                self._figures.refused[error.slug] += 1
                 _refuse(publish.done, error)
                 continue
             acks.append((publish, ack))
             if batch is not None:
                 batches.append(batch)
                 offset = batch.last
+        began = perf_counter()
         try:
             if batches:
                 await log.append(batches, claims, flushed=any(publish.draft.flushed for publish, _ in acks))
         except RatError as error:
             dedupe.rollback()
+            self._figures.refused[error.slug] += len(acks)
             for publish, _ in acks:
                 _refuse(publish.done, error.again())
             return
@@ -182,14 +189,27 @@ class Sequencer:
                 _refuse(publish.done, Unavailable("the log could not store the records"))
             raise
         dedupe.commit()
+        self._count(acks, batches, began, perf_counter())
         if batches:
             self._hub.publish(batches)
             for batch in batches:
                 batch.settle()
             self._committed(batches)
+        delivered = perf_counter()
         for publish, ack in acks:
+            self._figures.delivery_seconds.observe(delivered - publish.at)
             if not publish.done.done():
                 publish.done.set_result(ack)
+
+    def _count(self, acks: list[tuple[_Publish, Ack]], batches: list[Batch], began: float, ended: float) -> None:
+        figures = self._figures
+        figures.requests += len(acks)
+        for publish, _ in acks:
+            figures.queue_seconds.observe(began - publish.at)
+        if batches:
+            figures.commits += 1
+            figures.commit_seconds.observe(ended - began)
+            figures.commit_records.observe(sum(map(len, batches)))
 
     async def _place(
         self, draft: Draft, offset: int, now: int, uptime: int, claims: list[Claim]

@@ -55,8 +55,8 @@ class Sse(Format):
         return b"retry: %d\nid: %b\n\n" % (self.retry_ms, self._id(offset))
 
     def gap(self, gap: Gap) -> bytes:
-        # After a gap for slowness come records that it covers: a drop in between must not lose them.
-        place = gap.after if gap.reason is GapReason.SLOW else gap.to
+        # Records of other streams that it covers may follow: a drop in between must not lose them.
+        place = gap.to if gap.reason is GapReason.EPOCH else gap.after
         return self._block(place, b"gap", jsonview.gap_object(gap, self.epoch))
 
     def end(self, end: End) -> bytes:

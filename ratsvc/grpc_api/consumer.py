@@ -13,7 +13,7 @@ from rat.v1 import consumer_pb2 as pb
 from rat.v1 import record_pb2
 
 from ratsvc.core.cursor import Cursor
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.record import Batch, Gap, Item
 from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import MAX_FRAME_BYTES, Frames, fitting, framed_bytes, gap_message
 from ratsvc.grpc_api import reading
@@ -46,15 +46,23 @@ class Consumer:
             data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             with await self._broker.subscribe(request) as subscription:
+                subscription.format = "grpc"
                 await answers.write(self._frames.start(subscription.start_offset))
                 while items := await subscription.next():
-                    for item in items:
-                        for frame in self._frames.frames(item):
-                            await answers.write(frame)
+                    await self._tell(items, answers)
         except GONE:
             return
         except Exception as error:
             await abort(context, error)
+
+    async def _tell(self, items: list[Item], answers: Answers) -> None:
+        figures, key = self._broker.figures, self._frames.key
+        for item in items:
+            figures.encoding("grpc", key, [item])
+            frames = self._frames.frames(item)
+            for frame in frames:
+                await answers.write(frame)
+            figures.told("grpc", [item], sum(map(len, frames)))
 
     async def fetch(self, request: pb.FetchRequest) -> pb.FetchResponse:
         """One page."""

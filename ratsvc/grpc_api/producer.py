@@ -86,7 +86,14 @@ class Producer:
         return await guarded(context, Uploading(self._broker).run(requests))
 
     def draft(self, data: bytes, stream_before: str) -> Draft:
-        """A request, checked. Raises RatError."""
+        """A request, checked. Raises RatError, which is counted."""
+        try:
+            return self._draft(data, stream_before)
+        except RatError as error:
+            self._broker.figures.refused[error.slug] += 1
+            raise
+
+    def _draft(self, data: bytes, stream_before: str) -> Draft:
         if len(data) > self._limits.request_bytes:
             raise TooLarge(f"the request has {len(data)} bytes; at most {self._limits.request_bytes} are taken")
         envelope = parse(data)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import cast
 
 import structlog
@@ -56,6 +56,7 @@ async def body(
 ) -> AsyncIterator[bytes]:
     """The response's body. Closes the subscription when it is over, however that comes."""
     with subscription:
+        subscription.format = fmt.name
         start = fmt.start(subscription.start_offset)
         if start:
             yield start
@@ -70,7 +71,7 @@ async def _yielded(subscription: Subscription, fmt: Format) -> AsyncIterator[byt
     while items := await subscription.next():
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
-        yield bytes(encode_items(fmt, items))
+        yield bytes(_encoded(subscription, fmt, items))
         await asyncio.sleep(0)
 
 
@@ -79,13 +80,26 @@ async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> None
         if not items:
             await subscription.live(fmt, wire)
         elif _breaks(fmt, items, subscription):
+            subscription.reason = "gap"
             wire.close("gap")
             return
         else:
-            wire.write(encode_items(fmt, items))
+            wire.write(_encoded(subscription, fmt, items))
             await asyncio.sleep(0)
         if not await wire.drained():
+            subscription.reason = wire.reason
             return
+
+
+def _encoded(subscription: Subscription, fmt: Format, items: list[Item]) -> Encoding:
+    """The items' bytes, counted."""
+    figures = subscription.figures
+    figures.encoding(fmt.name, fmt.key, items)
+    began = perf_counter()
+    data = encode_items(fmt, items)
+    figures.encoding_seconds += perf_counter() - began
+    figures.told(fmt.name, items, len(data))
+    return data
 
 
 def _breaks(fmt: Format, items: list[Item], subscription: Subscription) -> bool:
@@ -96,7 +110,9 @@ def _breaks(fmt: Format, items: list[Item], subscription: Subscription) -> bool:
 class _Wire:
     """One reader's connection, as the hub and the catch-up write to it."""
 
-    __slots__ = ("_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer")
+    __slots__ = (
+        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer", "reason",
+    )  # fmt: skip
 
     def __init__(self, transport: ClientTransport, settings: Settings) -> None:
         self._writer = transport.writer
@@ -106,6 +122,7 @@ class _Wire:
         self._max = settings.limits.reader_bytes
         self._stall_s = settings.stall_timeout_s
         self._sent = 0
+        self.reason = "client"
         self._moved = 0
         self._moved_at = monotonic()
 
@@ -159,6 +176,7 @@ class _Wire:
 
     def close(self, reason: str) -> None:
         """Breaks the response off: the client sees it as incomplete."""
+        self.reason = reason
         _log.info("reader_cut", reason=reason, waiting_bytes=self._transport.get_write_buffer_size())
         if reason == "stalled":
             self._transport.abort()

@@ -47,6 +47,8 @@ class Exchange:
         self.scope = scope
         self.head: Head | None = None
         """Set once the head has passed."""
+        self.route = "none"
+        """The name of its endpoint, once it is known."""
         self.status: int | None = None
         """Of the response, once it has begun."""
         self.complete = False

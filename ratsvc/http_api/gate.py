@@ -19,6 +19,7 @@ from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import RequestRedirect
 
+from ratsvc.core.figures import Figures
 from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
 from ratsvc.http_api import cors, head, problem
 from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Send
@@ -43,12 +44,20 @@ class Gate:
         app: the Quart app: its routes are the routes.
         publish: serves the endpoint `publish`: takes a stream's name and the exchange.
         settings: the service's.
+        figures: where requests are counted.
     """
 
-    def __init__(self, app: Quart, publish: Callable[[str, Exchange], Awaitable[Reply]], settings: Settings) -> None:
+    def __init__(
+        self,
+        app: Quart,
+        publish: Callable[[str, Exchange], Awaitable[Reply]],
+        settings: Settings,
+        figures: Figures,
+    ) -> None:
         self._app = app
         self._publish = publish
         self._settings = settings
+        self._figures = figures
         self._routes = app.url_map.bind("localhost")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -72,13 +81,16 @@ class Gate:
             log_failure(error)
             await self._failed(exchange, problem.Internal())
         finally:
-            _log_access(exchange, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._figures.answered(exchange.route, exchange.status or 499, seconds)
+            _log_access(exchange, seconds)
 
     async def _serve(self, exchange: Exchange) -> None:
         checked = exchange.accept(head.check(exchange.scope, self._settings))
         exchange.headers += cors.response_headers(checked.headers, self._settings)
         endpoint, arguments = self._route(checked)
         exchange.scope["path"] = checked.path
+        exchange.route = endpoint or "options"
         if endpoint != PUBLISH and endpoint not in SMALL_BODIES:
             if checked.has_body:
                 raise TooLarge("this route takes no body", field="body")

@@ -6,10 +6,12 @@ Metrics are read from the broker when they are asked for, so they cost nothing i
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -24,28 +26,120 @@ from ratsvc.http_api.query import Query
 METRICS = {
     "streams": "Streams that exist.",
     "log_bytes": "Bytes of records in the log.",
+    "log_records": "Records in the log.",
+    "log_evicted_records_total": "Records that retention or a purge has removed.",
+    "log_last_offset": "The newest offset.",
+    "log_newest_age_seconds": "Time since the newest record was committed.",
     "tail_bytes": "Bytes of records and encodings in the tail.",
     "queue_records": "Records that wait for their commit.",
     "queue_bytes": "Bytes of records that wait for their commit.",
     "subscriptions": "Readers now.",
     "producers": "Idempotent producers remembered.",
+    "publish_requests_total": "Publishes taken.",
     "records_total": "Records committed.",
     "bytes_total": "Bytes of records committed.",
     "commits_total": "Commits to the log.",
+    "encoding_seconds_total": "Time spent encoding batches.",
+}
+"""By name, without `ratsvc_`: figures that are one number."""
+COUNTERS = {
+    "publish_refused_total": ("Publishes refused, by reason.", "reason"),
+    "delivered_records_total": ("Records written to readers, once for each, by format.", "format"),
+    "delivered_bytes_total": ("Bytes written to readers, by format.", "format"),
+    "gaps_total": ("Gaps told to readers that catch up, by reason.", "reason"),
+    "disconnects_total": ("Subscriptions ended, by reason.", "reason"),
+    "encodings_total": ("Batches encoded, by format.", "format"),
+    "encoding_hits_total": ("Batches sent as they had been encoded for another reader, by format.", "format"),
+}
+HISTOGRAMS = {
+    "queue_seconds": "A publish, from its push to its commit.",
+    "commit_seconds": "A commit to the log.",
+    "commit_records": "Records of a commit.",
+    "delivery_seconds": "A publish, from its push until it was written to all live readers.",
 }
 
 
 class BrokerMetrics:
-    """The broker's figures as Prometheus metrics, `ratsvc_` before their names."""
+    """The broker's figures as Prometheus metrics, `ratsvc_` before their names.
 
-    def __init__(self, broker: Broker) -> None:
+    No label holds a stream's name, but for the `top_streams` that have the most bytes.
+    """
+
+    def __init__(self, broker: Broker, top_streams: int) -> None:
         self._broker = broker
+        self._top = top_streams
 
     def collect(self) -> Iterator[Metric]:
         """The figures now."""
+        figures = self._broker.figures
         for name, value in self._broker.stats().items():
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield kind(f"ratsvc_{name}", METRICS[name], value=value)
+        counted = (
+            figures.refused, figures.delivered_records, figures.delivered_bytes, figures.gaps, figures.disconnects,
+            figures.encodings, figures.encoding_hits,
+        )  # fmt: skip
+        for (name, (text, label)), counts in zip(COUNTERS.items(), counted, strict=True):
+            counter = CounterMetricFamily(f"ratsvc_{name}", text, labels=[label])
+            for labelled, count in counts.items():
+                counter.add_metric([labelled], count)
+            yield counter
+        observed = (figures.queue_seconds, figures.commit_seconds, figures.commit_records, figures.delivery_seconds)
+        for (name, text), histogram in zip(HISTOGRAMS.items(), observed, strict=True):
+            family = HistogramMetricFamily(f"ratsvc_{name}", text)
+            family.add_metric([], histogram.cumulative(), histogram.total)
+            yield family
+        yield from self._calls()
+        yield from self._readers()
+        yield from self._streams()
+
+    def _calls(self) -> Iterator[Metric]:
+        figures = self._broker.figures
+        calls = CounterMetricFamily("ratsvc_grpc_calls_total", "gRPC calls ended.", labels=["method", "code"])
+        for (method, code), count in figures.calls.items():
+            calls.add_metric([method, code], count)
+        requests = CounterMetricFamily("ratsvc_http_requests_total", "Requests ended.", labels=["route", "status"])
+        for (route, status), count in figures.http_requests.items():
+            requests.add_metric([route, str(status)], count)
+        took = HistogramMetricFamily("ratsvc_grpc_call_seconds", "A gRPC call, to its end.", labels=["method"])
+        for method, histogram in figures.call_seconds.items():
+            took.add_metric([method], histogram.cumulative(), histogram.total)
+        served = HistogramMetricFamily("ratsvc_http_request_seconds", "A request, to its end.", labels=["route"])
+        for route, histogram in figures.http_seconds.items():
+            served.add_metric([route], histogram.cumulative(), histogram.total)
+        yield from (calls, took, requests, served)
+
+    def _readers(self) -> Iterator[Metric]:
+        last = self._broker.log.last_offset
+        counts: Counter[tuple[str, str]] = Counter()
+        lag: dict[str, int] = {}
+        for one in self._broker.subscriptions:
+            counts[one.format or "page", "live" if one.is_live else "catching-up"] += 1
+            if not one.is_live:
+                lag[one.format or "page"] = max(lag.get(one.format or "page", 0), last - one.position)
+        readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
+        for (fmt, state), count in counts.items():
+            readers.add_metric([fmt, state], count)
+        behind = GaugeMetricFamily(
+            "ratsvc_reader_lag_offsets_max", "Offsets that the slowest reader is behind.", labels=["format"]
+        )
+        for fmt, offsets in lag.items():
+            behind.add_metric([fmt], offsets)
+        yield from (readers, behind)
+
+    def _streams(self) -> Iterator[Metric]:
+        if not self._top:
+            return
+        top = heapq.nlargest(self._top, self._broker.log.registry, key=lambda info: info.bytes)
+        for name, text, values in (
+            ("stream_bytes", "Bytes of a stream's records.", [info.bytes for info in top]),
+            ("stream_records", "Records of a stream.", [info.records for info in top]),
+            ("stream_readers", "Readers of a stream.", [info.readers for info in top]),
+        ):
+            family = GaugeMetricFamily(f"ratsvc_{name}", text, labels=["stream"])
+            for info, value in zip(top, values, strict=True):
+                family.add_metric([info.name], value)
+            yield family
 
 
 class Operations:
@@ -54,7 +148,7 @@ class Operations:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._registry = CollectorRegistry()
-        self._registry.register(BrokerMetrics(broker))
+        self._registry.register(BrokerMetrics(broker, broker.settings.metrics_top_streams))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

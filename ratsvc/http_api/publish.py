@@ -174,6 +174,7 @@ class Publish:
         try:
             columns = wire.parse_records(records, self._checks)
         except RatError as error:
+            self._broker.figures.refused[error.slug] += 1
             raise _located(order, at, error) from None
         draft = Draft(order.stream, records, columns.keys, columns.events, columns.values, order.producer)
         if order.producer is not None:

@@ -112,6 +112,7 @@ class MemoryLog:
         self.last_offset = 0
         self.last_time_ns = 0
         self.bytes = 0
+        self.evicted = 0
         self._cost = 0
         self._max = max_bytes
         self._clock = clock
@@ -247,6 +248,7 @@ class MemoryLog:
     def _drop(self, kept: _Kept, count: int) -> None:
         records, freed = kept.drop(count)
         self.bytes -= freed
+        self.evicted += records
         self._cost -= freed + OVERHEAD_BYTES * records
 
     def _queue(self, first: int, name: str) -> None:

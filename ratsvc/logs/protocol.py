@@ -34,6 +34,8 @@ class Log(Protocol):
     dedupe: Dedupe
     bytes: int
     """Of all records kept."""
+    evicted: int
+    """Records that retention has removed, or a purge, since the log was opened."""
 
     @property
     def uptime_ns(self) -> int:

@@ -121,8 +121,8 @@ export class LineFollower extends Follower {
     } else if (word.heartbeat) {
       this.cursor = word.heartbeat.cursor;
     } else if (word.gap) {
-      // After a gap for slowness come records that it covers.
-      this.cursor = word.gap.reason === "slow" ? word.gap.from : word.gap.to;
+      // Records of other streams that it covers may follow; only another epoch makes the place useless.
+      this.cursor = word.gap.reason === "epoch" ? word.gap.to : word.gap.from;
       this.listener.gap(word.gap);
     } else if (word.reconnect) {
       this.retry = word.reconnect.retry_ms;

@@ -82,6 +82,7 @@ class LmdbLog:
         self.registry = registry
         self.dedupe = dedupe
         self.bytes = 0
+        self.evicted = 0
         self._policy = policy
         self._interval_s = flush_interval_s
         self._clock = clock
@@ -339,6 +340,8 @@ class LmdbLog:
     def _apply(self, changes: dict[str, Change], rows: Sequence[Row]) -> None:
         for change in changes.values():
             self.bytes += change.info.bytes - change.place.info.bytes
+            added = sum(row.entry.count for row in change.rows)
+            self.evicted += change.place.info.records + added - change.info.records
             change.apply()
             self._oldest.push(change.place.info)
         if rows:
@@ -383,7 +386,7 @@ class LmdbLog:
             return left
 
         try:
-            self._trash = await self._store.write(fill, meta.longest)
+            self._trash = await self._store.write(fill, sum(len(row.body) for row in all_rows), meta.longest)
         except lmdb.Error:
             self._is_broken = True  # what is on the disk is not known: nothing may be written after it
             raise
@@ -401,7 +404,7 @@ class LmdbLog:
             del self._places[removed.info.name]
         if self._pending:
             self._pending, self._pending_rows, self._pending_bytes = [], [], 0
-            await self._store.in_thread(self._journal.clear)
+            self._journal.clear()
 
     def _next_meta(self, rows: Sequence[Row], closing: bool) -> Meta:
         last, time_ns = self.last_offset, self.last_time_ns

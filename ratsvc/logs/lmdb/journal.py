@@ -63,11 +63,12 @@ class Group(NamedTuple):
 
 
 class Journal:
-    """The file; `groups` first, then `append` and `clear`. Calls block: they belong into a thread."""
+    """The file; `groups` first, then `append`, which blocks and belongs into a thread, and `clear`."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._size = 0
+        self._is_stale = False
         self._encoder = msgspec.msgpack.Encoder()
 
     def groups(self) -> Iterator[Group]:
@@ -83,6 +84,9 @@ class Journal:
 
     def append(self, group: Group) -> None:
         """Writes an entry. Raises OSError: then nothing of it is there."""
+        if self._is_stale:
+            os.ftruncate(self._file, 0)
+            self._is_stale = False
         data = self._encoder.encode(group)
         entry = len(data).to_bytes(4, "big") + google_crc32c.value(data).to_bytes(4, "big") + data
         try:
@@ -95,10 +99,12 @@ class Journal:
         self._size += len(entry)
 
     def clear(self) -> None:
-        """Forgets all: it is in the database."""
-        os.ftruncate(self._file, 0)
+        """Forgets all: it is in the database. Does not block; the file is emptied later."""
+        self._is_stale = True
         self._size = 0
 
     def close(self) -> None:
         """Closes the file."""
+        if self._is_stale:
+            os.ftruncate(self._file, 0)
         os.close(self._file)

@@ -17,6 +17,8 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
+from functools import partial
 from typing import TypeVar
 
 import lmdb
@@ -32,6 +34,8 @@ MIB = 1024 * 1024
 MIN_MAP = 256 * MIB
 MIN_SLACK = 8 * MIB
 COMPACT_FROM = 64 * MIB
+MIN_ALLOCATED = 256 * 1024
+ALLOCATED_AHEAD = 16 * MIB
 TABLES = (b"meta", b"streams", b"rows", b"index", b"tombstones", b"trash", b"producers", b"places")
 
 
@@ -72,6 +76,7 @@ class Store:
 
     def _open(self) -> None:
         data = self._directory.data
+        self._allocated = 0
         size = MIN_MAP
         while not self.is_new and size < 2 * data.stat().st_size:
             size *= 2
@@ -98,17 +103,19 @@ class Store:
         found = self.view.get(key, db=self._tables[table])
         return None if found is None or len(found) > most else bytes(found)
 
-    async def write(self, fill: Callable[[lmdb.Transaction], Awaitable[T]], longest: int) -> T:
+    async def write(self, fill: Callable[[lmdb.Transaction], Awaitable[T]], size: int, longest: int) -> T:
         """Runs `fill` in a write transaction and commits it to the disk; the view shows it when this returns.
 
         Args:
             fill: puts what is to be written; run again from the start when the map had to grow.
+            size: bytes of all values, about.
             longest: bytes of the longest value.
 
         Raises:
             DiskFull: nothing was written; it may be tried again.
             lmdb.Error: the disk or the database is broken: the process must stop, since what is on disk is unknown.
         """
+        await self._allocate(2 * size + MIN_ALLOCATED)
         while True:
             transaction = self._env.begin(write=True)
             try:
@@ -130,6 +137,28 @@ class Store:
             self._slack = max(self._slack, 2 * longest)
             self._stretch()
             return result
+
+    async def _allocate(self, needed: int) -> None:
+        """Makes sure that the disk has room for what a commit may add to the file: LMDB tells of a disk that is full
+        in the middle of a write as it tells of one that is broken. Raises DiskFull."""
+        end = self.file_bytes
+        if self._allocated >= end + needed:
+            return
+        for more in (needed + ALLOCATED_AHEAD, needed):
+            try:
+                await self.in_thread(partial(self._extend, end, more))
+            except OSError as error:
+                if error.errno not in (ENOSPC, EDQUOT):
+                    raise lmdb.DiskError(f"cannot extend the file: {error.strerror}") from None
+            else:
+                self._allocated = end + more
+                return
+        if end - self.used_bytes < 2 * needed:  # else there are free pages inside
+            raise DiskFull("the disk is full: no records are taken until there is room", retry_after_s=5)
+
+    def _extend(self, start: int, size: int) -> None:
+        with self._directory.data.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), start, size)
 
     def _renew(self) -> None:
         self.view.abort()

@@ -149,7 +149,7 @@ async def test_the_buffer_is_bounded() -> None:
             for _n in range(500):
                 await producer.send("s", "x" * 1_000)
                 assert producer._buffered <= 12_000
-    assert server.broker.records_total == 500
+    assert server.broker.figures.records == 500
 
 
 async def test_an_upload_comes_back_byte_for_byte(server: Running, tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ async def test_a_full_queue_slows_the_producer_and_drops_nothing() -> None:
             acks = [data async for data in call]
             await sending
         assert len(acks) == 400
-        assert server.broker.records_total == 400
+        assert server.broker.figures.records == 400
 
 
 async def test_a_producer_that_reads_no_acknowledgement_is_not_read_for_ever() -> None:
@@ -350,14 +350,14 @@ async def test_a_producer_that_reads_no_acknowledgement_is_not_read_for_ever() -
 
             sending = asyncio.create_task(send())
             before = -1
-            while before != server.broker.records_total:
-                before = server.broker.records_total
+            while before != server.broker.figures.records:
+                before = server.broker.figures.records
                 await asyncio.sleep(0.3)
             assert not sending.done()
             call.cancel()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        assert len(await stored(server.broker, "s")) == server.broker.records_total
+        assert len(await stored(server.broker, "s")) == server.broker.figures.records
 
 
 async def test_a_producer_that_vanishes_leaves_whole_batches(server: Running) -> None:

@@ -239,7 +239,7 @@ async def test_a_drain_tells_every_reader_to_come_back_and_takes_no_new_ones() -
 class Lines:
     """An encoder and a wire that collect offsets."""
 
-    key = "lines"
+    name = key = "lines"
 
     def __init__(self) -> None:
         self.seen: list[int] = []
