@@ -76,7 +76,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return encode_items(self, [item])
+        return bytes(encode_items(self, [item]))
 
     def frames(self, item: Item) -> list[bytes]:
         """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by

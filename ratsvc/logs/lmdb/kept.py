@@ -116,7 +116,7 @@ class Change:
                 i.evicted_time_ns,
                 i.purged_through,
                 self.chain,
-            )  # fmt: skip
+            )
         )
 
 
