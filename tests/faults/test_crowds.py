@@ -96,7 +96,7 @@ def test_readers_that_come_and_go_leave_nothing_behind(
     tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
 ) -> None:
     rounds, at_once = scaled((6, 50), (50, 200))
-    settings = {"RATSVC_RETENTION__MAX_RECORDS": "200"}
+    settings = {"RATSVC_RETENTION__MAX_RECORDS": "200", "RATSVC_LIMITS__TAIL_BYTES": str(1024 * 1024)}
     with ServerProcess(tmp_path, environment=settings) as server:
         publishing = Process(publish_timed, server.grpc_port, "timed", 10**9, 200, 500)
         publishing.receive()
