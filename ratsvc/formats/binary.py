@@ -92,7 +92,7 @@ class Frames(Format):
         return found
 
     def _part(self, batch: Batch, start: int, stop: int) -> bytes:
-        return batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop)))
+        return bytes(batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop))))
 
 
 class Binary(Frames):
