@@ -38,9 +38,8 @@ def test_the_checker_finds_a_broken_server(
         _, port = proxy.receive()
         with Load(tmp_path, f"127.0.0.1:{port}", server.http_url) as load:
             for _ in range(kills):
-                for _ in range(3):
-                    load.wait_for_progress()
-                time.sleep(chance.uniform(0, 0.1))  # the moment is what is random
+                load.wait_for_progress()
+                time.sleep(chance.uniform(0.05, 0.15))  # the moment is what is random
                 server.kill()
                 server.start()
             load.wait_for_progress()
