@@ -30,7 +30,7 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 
 faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
 	@tests/setup-system.sh
-	$(BIN)/python -m pytest tests/faults --faults=full --timeout=3600 $(ARGS)
+	$(BIN)/python -m pytest tests/faults --faults=full $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from ratsvc.core.record import Batch, Draft
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
 
-MOMENT_S = 0.2
+MOMENT_S = 0.5
 LOST_EVERY = 5
 """Of so many commits one is left out."""
 

@@ -10,7 +10,7 @@ from tests.faults.load import Load, Process
 from tests.faults.process import ServerProcess
 from tests.faults.proxy import cut_acknowledgements
 
-PRODUCERS = 4
+PRODUCERS = 8
 CUT = 0.3
 PATIENCE_S = 1800
 
