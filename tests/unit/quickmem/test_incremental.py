@@ -101,10 +101,8 @@ def test_depth_and_size_of_items_are_bounded(form: Form) -> None:
     with pytest.raises(ValueError, match=r"deeper|ends before"):
         read(deep, [], form, 100)
     decoder = IncrementalDecoder(form=form, codec=QuickCodec(max_bytes=1000))
-    document = written(["x" * 2000], [], form)
-    assert decoder.feed(document[:900]) == []
     with pytest.raises(ValueError, match="more than 1000 bytes"):
-        decoder.feed(document[900:1900])
+        decoder.feed(written(["x" * 2000], [], form)[:1900])
 
 
 def test_an_encoder_keeps_to_its_count() -> None:
