@@ -1,3 +1,43 @@
-"""ratsvc: a streaming gateway. Typed gRPC in, HTTP streams out."""
+"""ratsvc: a streaming gateway. Typed gRPC in, HTTP streams out.
+
+`ratsvc.streaming` and `ratsvc.quickmem` are imported when they are first used, as are the calls of the in-process
+API, which stand here too for programs that import them from the top.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ratsvc import quickmem as quickmem
+    from ratsvc import streaming as streaming
 
 __version__ = "0.1.0"
+
+_MODULES: Final = ("streaming", "quickmem")
+_STREAMING: Final = (
+    "broadcast",
+    "chunked_from_mapping",
+    "create_chunked_response",
+    "create_sse_channel",
+    "create_streaming_response",
+    "get_streaming_stats",
+    "list_streaming_connections",
+    "register_streaming_connection",
+    "shutdown_streaming_system",
+    "sse",
+    "unregister_streaming_connection",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ratsvc.{name}")
+    if name in _STREAMING:
+        return getattr(import_module("ratsvc.streaming"), name)
+    raise AttributeError(f"module 'ratsvc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES, *_STREAMING])

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ratsvc import quickmem
-from ratsvc.quickmem import GLOBAL_CONVERTER, QuickCodec, decode, encode, get_pool_stats, to_tree
+from ratsvc.quickmem import GLOBAL_CONVERTER, QuickCodec, codec, decode, encode, get_pool_stats, to_tree
 from ratsvc.quickmem.codec import MAX_BYTES
 
 from . import model
@@ -37,10 +37,9 @@ def test_a_value_comes_back_itself_by_every_way(value: object) -> None:
 
 @given(model.json_values)
 def test_a_value_comes_back_itself_by_json(value: object) -> None:
-    codec = QuickCodec()
-    document = codec.encode_json(value)
+    document = QuickCodec().encode_json(value)
     assert json.loads(document) == value
-    assert model.same(codec.decode_json(document), value)
+    assert model.same(QuickCodec().decode_json(document), value)
 
 
 @given(st.binary(max_size=80))
@@ -149,15 +148,13 @@ def test_hostile_documents_are_refused_in_bounded_memory(data: bytes, why: str) 
         tracemalloc.stop()
 
 
-def test_many_empty_maps_are_refused_before_they_are_made() -> None:
+def test_many_empty_maps_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"\xdd" + (2_100_000).to_bytes(4, "big") + b"\x80" * 2_100_000
-    tracemalloc.start()
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "decode_short", None)
+        patch.setattr(codec, "decode_any", None)
         with pytest.raises(ValueError, match="lists and maps"):
             decode(data)
-        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
-    finally:
-        tracemalloc.stop()
     blob = b"\x80" * 2_100_000
     assert decode(encode({"blob": blob})) == {"blob": blob}
 
