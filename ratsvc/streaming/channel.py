@@ -141,13 +141,16 @@ class Channel:
         self._notify(reason)
 
     def cut(self, reason: str) -> None:
-        """Closes it from another thread than the response's, and breaks the response off."""
-        task, armed = self._task, self._event
-        self.end(reason)
-        if task is not None and armed is not None:
-            task.get_loop().call_soon_threadsafe(task.cancel)
-        else:
+        """Closes it, and breaks the response off if it is being written. From any thread."""
+        task = self._task
+        if task is None:
             self.close(reason)
+        else:  # in the response's thread, which alone drains
+            task.get_loop().call_soon_threadsafe(self._cut, task, reason)
+
+    def _cut(self, task: asyncio.Task[object], reason: str) -> None:
+        self.close(reason)
+        task.cancel()
 
     def sender_made(self) -> None:
         """Somebody can send."""

@@ -17,6 +17,7 @@ from threading import Condition
 from time import monotonic, time
 from typing import Final
 from warnings import warn
+from weakref import ref
 
 from ratsvc.streaming import encoding
 from ratsvc.streaming.channel import Channel, serving
@@ -48,7 +49,7 @@ class ConnectionInfo:
     messages: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _Connection:
     connection_id: str
     remote_addr: str
@@ -116,7 +117,8 @@ class Connections:
                 return False
             self._by_id[connection_id] = connection
             self._total += 1
-        sender.channel.on_close(partial(self._leave, connection))
+        # The registry alone keeps the sender: a stream whose connection is unregistered may be forgotten like any.
+        sender.channel.on_close(partial(self._closed, ref(connection)))
         return True
 
     def unregister(self, connection_id: str, reason: str = "unregistered") -> bool:
@@ -204,6 +206,11 @@ class Connections:
         if left:
             loop.call_later(grace, _cut, left)
         return not left
+
+    def _closed(self, known: ref[_Connection], reason: str) -> None:
+        connection = known()
+        if connection is not None:
+            self._leave(connection, reason)
 
     def _leave(self, connection: _Connection, reason: str) -> bool:
         """Takes a connection out, if it is still in; whether it was."""

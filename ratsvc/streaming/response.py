@@ -74,7 +74,8 @@ class _Body(ResponseBody):
         self._blocks: AsyncGenerator[bytes, None] | None = None
 
     async def __aenter__(self) -> AsyncIterable[bytes]:
-        self._blocks = _nothing() if self._channel.close_reason == "head" else _blocks(self._channel)
+        channel = self._channel
+        self._blocks = _nothing() if channel.close_reason == "head" else _blocks(channel, channel.begin())
         return self._blocks
 
     async def __aexit__(
@@ -82,9 +83,8 @@ class _Body(ResponseBody):
     ) -> None:
         if self._blocks is not None:
             await self._blocks.aclose()
-        channel = self._channel
-        whole = kind is None and channel.end_reason is not None
-        channel.close(channel.end_reason if whole and channel.end_reason is not None else "disconnected")
+        ended = self._channel.end_reason
+        self._channel.close(ended if kind is None and ended is not None else "disconnected")
 
 
 def _forget(channel: StreamChannel, what: str) -> None:
@@ -98,9 +98,8 @@ async def _nothing() -> AsyncGenerator[bytes, None]:
     yield b""
 
 
-async def _blocks(channel: StreamChannel) -> AsyncGenerator[bytes, None]:
+async def _blocks(channel: StreamChannel, woken: asyncio.Event) -> AsyncGenerator[bytes, None]:
     """What is sent to the channel, joined, until it has ended."""
-    woken = channel.begin()
     turn = _Turn()
     while (block := channel.take_prefilled()) is not None:
         yield channel.counted(block)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -25,14 +25,23 @@ class Site:
         self.app = app
         self.port = port
         self.http = http
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, path: str, method: str = "GET") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Asks for a path on a connection of its own, and reads the head of the response."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers.append(writer)
         writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert head.startswith(b"HTTP/1.1 200"), head
         return reader, writer
+
+    async def leave(self) -> None:
+        """Drops the connections that are left."""
+        for writer in self._writers:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -51,8 +60,10 @@ async def served(app: Quart) -> AsyncIterator[Site]:
     task = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
-            yield Site(app, port, http)
+            site = Site(app, port, http)
+            yield site
     finally:
+        await site.leave()
         for channel in list(connections.serving.values()):
             channel.end("test over")
         stop.set()
