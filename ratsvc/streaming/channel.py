@@ -210,10 +210,14 @@ class Channel:
         """The next block that the channel was made with."""
         return self._prefilled.popleft() if self._prefilled else None
 
-    def finish(self) -> list[bytes | Source]:
-        """The last that waits, once it has ended: a push that comes later than this says that it was not taken."""
+    def finish(self) -> bool:
+        """Takes no more pushes but those under way, once it has ended; whether none is.
+
+        A push that comes later than this says that it was not taken. One under way may have claimed its place in
+        the queue and not yet filled it, with others behind it: the response goes on until all have come.
+        """
         self._finished = True
-        return self.take()
+        return not self._queue.pending_items
 
     def _wake(self) -> None:
         try:

@@ -104,12 +104,14 @@ async def _blocks(channel: StreamChannel, woken: asyncio.Event) -> AsyncGenerato
     while (block := channel.take_prefilled()) is not None:
         yield channel.counted(block)
         await turn.after(block)
-    last = False
-    while not last:
+    while True:
         items = channel.take()
         if not items and channel.end_reason is not None:
-            items, last = channel.finish(), True
-        elif not items:
+            if channel.finish():
+                break
+            await asyncio.sleep(0)
+            continue
+        if not items:
             woken.clear()
             channel.arm(turn.loop)
             items = channel.take()
