@@ -224,9 +224,11 @@ class Channel:
             loop = self._armed.pop()
         except IndexError:
             return
-        event = self._event
-        if event is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(event.set)
+        assert self._event is not None
+        try:
+            loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:
+            pass  # The loop was closed, and the response with it.
 
     def _notify(self, reason: str) -> None:
         while self._listeners:
