@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import Final
@@ -225,10 +226,8 @@ class Channel:
         except IndexError:
             return
         assert self._event is not None
-        try:
+        with suppress(RuntimeError):  # The loop was closed, and the response with it.
             loop.call_soon_threadsafe(self._event.set)
-        except RuntimeError:
-            pass  # The loop was closed, and the response with it.
 
     def _notify(self, reason: str) -> None:
         while self._listeners:
