@@ -12,6 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ratsvc import quickmem as quickmem
     from ratsvc import streaming as streaming
+    from ratsvc.streaming import broadcast as broadcast
+    from ratsvc.streaming import chunked_from_mapping as chunked_from_mapping
+    from ratsvc.streaming import create_chunked_response as create_chunked_response
+    from ratsvc.streaming import create_sse_channel as create_sse_channel
+    from ratsvc.streaming import create_streaming_response as create_streaming_response
+    from ratsvc.streaming import get_streaming_stats as get_streaming_stats
+    from ratsvc.streaming import list_streaming_connections as list_streaming_connections
+    from ratsvc.streaming import register_streaming_connection as register_streaming_connection
+    from ratsvc.streaming import shutdown_streaming_system as shutdown_streaming_system
+    from ratsvc.streaming import sse as sse
+    from ratsvc.streaming import unregister_streaming_connection as unregister_streaming_connection
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ratsvc.errors import InvalidValue
 from ratsvc.formats import sse
+from ratsvc.names import MAX_EVENT_BYTES
 from ratsvc.quickmem.codec import CODEC
 from ratsvc.quickmem.framing import varint
 from ratsvc.streaming.errors import StreamTypeError
@@ -47,14 +48,17 @@ def event_type(event: str) -> bytes:
     """The bytes of an event's type; none for `message`, which is what an event without one is.
 
     Raises:
-        ValueError: it has a line break or NUL.
+        ValueError: it has a line break or NUL, or more than 128 bytes.
         TypeError: it is not text.
     """
     if not isinstance(event, str):
         raise TypeError(f"Expected text as event type, got {type(event).__name__}")
     if _BREAKS.search(event):
         raise InvalidValue("event must not contain line breaks or NUL", field="event")
-    return b"" if event == "message" else event.encode()
+    name = event.encode()
+    if len(name) > MAX_EVENT_BYTES:
+        raise InvalidValue(f"event must be at most {MAX_EVENT_BYTES} bytes", field="event")
+    return b"" if event == "message" else name
 
 
 def sse_text(text: str) -> bytes:

@@ -205,7 +205,7 @@ def parse(stream: bytes) -> list[tuple[str, str]]:
     return events
 
 
-@given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"])),
+@given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=32),
                           st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\r\n: ")))))  # fmt: skip
 async def test_any_events_are_read_as_they_were_sent(events: list[tuple[str, str]]) -> None:
     response = segqueue_unified.create_segqueue_sse_channel()
@@ -222,6 +222,8 @@ async def test_an_event_type_cannot_break_out(event: str) -> None:
         response.get_sender().send_sse_event(event, "x")
     with pytest.raises(ValueError, match="line breaks or NUL"):
         response.get_sender().send_large_file(event, b"x")
+    with pytest.raises(ValueError, match="at most 128 bytes"):
+        response.get_sender().send_sse_event("é" * 65, "x")
     assert parse(await body(response)) == [("end", '{"reason":"ended"}')]
 
 
