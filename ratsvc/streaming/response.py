@@ -159,11 +159,16 @@ def _runs(items: list[bytes | Source]) -> Iterator[bytes | Source]:
     try:
         joined = b"".join(cast(list[bytes], items))
     except TypeError:
-        for is_bytes, run in groupby(items, lambda item: isinstance(item, bytes)):
-            if is_bytes:
-                yield from _runs(list(run))
-            else:
-                yield from run
+        sources = [item for item in items if isinstance(item, Source)]
+        try:
+            for is_bytes, run in groupby(items, lambda item: isinstance(item, bytes)):
+                if is_bytes:
+                    yield from _runs(list(run))
+                else:
+                    yield from run
+        finally:
+            for source in sources:  # The client may go before the turn of the last.
+                source.close()
         return
     if len(joined) <= BLOCK_BYTES:
         if joined:

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -119,6 +120,35 @@ async def test_a_large_file_to_a_client_that_left_is_let_go(site: Site, until: U
     so_far = len(read)
     await asyncio.sleep(0.1)
     assert len(read) == so_far
+
+
+async def test_files_whose_turn_never_comes_are_closed(site: Site, until: Until, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(20_000_000))
+    closed: list[str] = []
+
+    def opened() -> int:
+        return sum(file.path.endswith("/large") for file in psutil.Process().open_files())
+
+    @site.app.route("/")
+    async def view() -> ResponseReturnValue:
+        response = segqueue_unified.create_segqueue_chunked_response()
+        sender = response.get_sender()
+        for _ in range(3):
+            assert sender.send_large_file("file", tmp_path / "large")
+        response.get_channel().on_close(closed.append)
+        sender.end_stream()
+        return response
+
+    _, writer = await site.connect("/")
+    assert opened() == 3
+    writer.transport.abort()
+    await until(lambda: closed == ["disconnected"])
+    assert opened() == 0
+    dropped = segqueue_unified.create_segqueue_chunked_response()
+    assert dropped.get_sender().send_large_file("file", tmp_path / "large")
+    assert opened() == 1
+    del dropped
+    assert opened() == 0
 
 
 async def test_a_view_that_fails_after_it_made_a_response_leaks_nothing(
