@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Condition
-from time import monotonic, time
+from time import time
 from typing import Final
 from warnings import warn
 from weakref import ref
@@ -197,10 +197,8 @@ class Connections:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            until = monotonic() + grace
             with self._changed:
-                self._changed.wait_for(lambda: _all_closed(left), max(0.0, until - monotonic()))
-            in_time = _all_closed(left)
+                in_time = self._changed.wait_for(lambda: _all_closed(left), max(0.0, grace))
             _cut(left)
             return in_time
         if left:
