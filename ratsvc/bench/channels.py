@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ratsvc.bench import processes as p
-from ratsvc.bench.result import Options, Result
+from ratsvc.bench.scenarios import Options, Result
 
 #: Figures of the system that this one is to leave behind, in items a second.
 REFERENCE = {

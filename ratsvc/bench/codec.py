@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from ratsvc import quickmem
-from ratsvc.bench.result import MIB, Options, Result
+from ratsvc.bench.scenarios import Options, Result
+from ratsvc.bench.service import MIB
 
 KB = 1000
 SIZES = {"1kb": KB, "10kb": 10 * KB, "100kb": 100 * KB, "1mb": 1000 * KB}

@@ -4,22 +4,54 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 import httpx
 
-from ratsvc.bench import channels, codec
 from ratsvc.bench import processes as p
-from ratsvc.bench.result import MIB, Options, Result
-from ratsvc.bench.service import Service
+from ratsvc.bench.service import MIB, Service
 from ratsvc.quickmem import pack, wire
 
 #: Figures of the system that this one is to leave behind, in records a second.
-REFERENCE = {"sse": 89_285, "ndjson": 105_751, "text": 395_316, "chunked": 156_250, **channels.REFERENCE}
+REFERENCE = {"sse": 89_285, "ndjson": 105_751, "text": 395_316, "chunked": 156_250}
 AHEAD_BYTES = 16 * MIB
 FILE_RETENTION_BYTES = 24 * MIB
+
+
+@dataclass(slots=True, frozen=True)
+class Options:
+    """Sizes and rates."""
+
+    records: int = 2_000_000
+    batch: int = 256
+    value_bytes: int = 90
+    readers: int = 1_000
+    rounds: int = 40
+    rate: float = 500.0
+    seconds: float = 4.0
+    file_mib: int = 1_024
+    idle_readers: int = 2_000
+
+
+@dataclass(slots=True)
+class Result:
+    """One row; None where a case has no such figure."""
+
+    scenario: str
+    records_per_s: float | None = None
+    mb_per_s: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    p999_ms: float | None = None
+    server_cpu_s_per_million: float | None = None
+    server_rss_mib: float | None = None
+    floor_ratio: float | None = None
+    record_bytes: int | None = None
+    batch_bytes: int | None = None
+    note: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def throughput(name: str) -> Callable[[Options], Result]:
@@ -161,8 +193,6 @@ SCENARIOS: dict[str, Callable[[Options], Result]] = {
     "latency": latency,
     "file": file,
     "idle": idle,
-    **codec.SCENARIOS,
-    **channels.SCENARIOS,
 }
 
 

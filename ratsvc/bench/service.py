@@ -11,9 +11,8 @@ from typing import Self
 
 import psutil
 
-from ratsvc.bench.result import MIB
-
 READY = re.compile(r"ratsvc is ready: HTTP http://127\.0\.0\.1:(\d+)  gRPC 127\.0\.0\.1:(\d+)")
+MIB = 1024 * 1024
 #: Enough that a reader who lags for a moment loses nothing.
 ENVIRONMENT = {
     "RATSVC_LOG_LEVEL": "warning",

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ratsvc.bench.result import Options, Result
-from ratsvc.bench.scenarios import REFERENCE, SCENARIOS
+from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
+from ratsvc.bench.scenarios import Options, Result
 from ratsvc.cli import UsageError
 
 DEFAULTS = Options()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ratsvc.bench.scenarios import REFERENCE, SCENARIOS
+from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
 
 KEYS = {
     "scenario", "records_per_s", "mb_per_s", "p50_ms", "p99_ms", "p999_ms", "server_cpu_s_per_million",
