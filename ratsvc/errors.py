@@ -112,6 +112,18 @@ class Unsupported(RatError):
     slug, title, grpc_code, http_status = "unsupported", "Unsupported", 9, 422
 
 
+class DiskFull(RatError):
+    """The disk has no room for more records; reading goes on."""
+
+    slug, title, grpc_code, http_status = "disk-full", "Disk full", 8, 507
+
+
+class LogRefused(RatError):
+    """The log on disk cannot be opened or read: it is damaged, in use, newer, or no log at all."""
+
+    slug, title, grpc_code, http_status = "log-refused", "Log refused", 15, 500
+
+
 class NotAcceptable(InvalidArgument):
     """No format satisfies the request's Accept."""
 

@@ -25,6 +25,8 @@ ENV_PREFIX = "RATSVC_"
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
+Host = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]{1,5})?$")]
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
 
 
@@ -94,8 +96,24 @@ class Limits(_Part):
     """An HTTP request's target."""
     body_timeout_s: Seconds = 30.0
     """The longest pause inside an HTTP body, and the longest wait for a unary gRPC request."""
+    body_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
+    """How fast an HTTP body must come, on average once it took `body_timeout_s`; 0: at any rate. One that comes in
+    chunks and is stored as it comes may be slow by nature: only its pauses are bounded."""
     calls_per_connection: Count = 100
     """gRPC calls at once on one connection."""
+
+
+class Disk(_Part):
+    """How much of the disk the log may take, with `data_dir`. Looked at twice a second."""
+
+    log_bytes: Annotated[int, Field(ge=0)] = 0
+    """Records in all; over it the oldest go. 0: as the disk has room."""
+    reserve_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
+    """So much of the disk is left free: with less, no records are taken."""
+    trim_percent: Annotated[float, Field(gt=0, le=100)] = 90.0
+    """Of the disk in use: from there on, the oldest records go as new ones come."""
+    full_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
+    """Of the disk in use: from there on, no records are taken."""
 
 
 class Settings(BaseSettings):
@@ -107,10 +125,24 @@ class Settings(BaseSettings):
     """Where HTTP listens: `host:port`; port 0 lets the system choose."""
     grpc: str = "127.0.0.1:50051"
     """Where gRPC listens: `host:port`; port 0 lets the system choose."""
+    data_dir: Path | None = None
+    """Where records are kept on disk; without it they are kept in memory."""
+    durability: Literal["always", "interval"] = "always"
+    """With `data_dir`: whether each commit is on disk before it is acknowledged (always), or soon after (interval):
+    then a power loss, but no crash of the process, may take what was acknowledged in the last `flush_interval_s`."""
+    flush_interval_s: Annotated[float, Field(ge=1, le=3600)] = 1.0
+    """With durability `interval`: how soon after."""
+    allowed_hosts: list[Host] = []
+    """The hosts, with or without a port, that HTTP requests may name; empty: any. `/healthz`, `/readyz` and `/metrics`
+    answer to any name."""
+    cors_origins: list[Origin] = []
+    """The origins (`https://app.example.com`) whose pages may read and publish from a browser; `*`: all. No cookies or
+    other credentials of the browser are taken."""
     heartbeat_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """The longest silence on a subscription, unless its reader asks for another."""
     stall_timeout_s: Seconds = 10.0
-    """A reader that takes nothing for so long is cut; it can resume."""
+    """A reader that takes nothing for so long is cut, and a gRPC producer that takes none of its answers; it can come
+    back."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
     """Over how long readers are told to reconnect when the service stops."""
     stop_timeout_s: Seconds = 25.0
@@ -126,8 +158,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Which of them are written."""
     limits: Limits = Limits()
-    retention: StreamDefaults = StreamDefaults(max_records=1_000_000, max_bytes=64 * MIB, max_age="24h")
-    """What is kept of every stream."""
+    disk: Disk = Disk()
+    retention: StreamDefaults = StreamDefaults()
+    """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}
     """What is kept of the streams that a pattern covers: the most specific pattern wins."""
 
@@ -143,6 +176,11 @@ class Settings(BaseSettings):
         if self.drain_s > self.stop_timeout_s:
             raise ValueError("drain_s must not be over stop_timeout_s")
         return self
+
+    def general_retention(self) -> Retention:
+        """What is kept of a stream for which no pattern says anything."""
+        size = 1024 * MIB if self.data_dir else 64 * MIB
+        return self.retention.retention().over(Retention(1_000_000, size, 86400.0))
 
     @classmethod
     def settings_customise_sources(

@@ -34,7 +34,11 @@ def check(file: Annotated[Path, typer.Argument(help="A TOML file of settings.")]
 
 def _toml(tree: dict[str, object], prefix: str = "") -> str:
     """Plain settings first, then a table for each group."""
-    lines = [f"{_key(name)} = {json.dumps(value)}" for name, value in tree.items() if not isinstance(value, dict)]
+    lines = [
+        f"# {name} is not set" if value is None else f"{_key(name)} = {json.dumps(value)}"
+        for name, value in tree.items()
+        if not isinstance(value, dict)
+    ]
     for name, group in tree.items():
         if isinstance(group, dict) and group:
             lines += ["", f"[{prefix}{_key(name)}]", _toml(group, f"{prefix}{_key(name)}.")]

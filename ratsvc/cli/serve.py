@@ -28,15 +28,38 @@ def serve(
     grpc: GrpcOption = None,
     config: ConfigOption = None,
     changes: SetOption = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keep records on disk, in this directory; without it, in memory.")
+    ] = None,
+    durability: Annotated[
+        str | None, typer.Option(help="With --data-dir: always (on disk before it is acknowledged) or interval.")
+    ] = None,
+    flush_interval: Annotated[
+        float | None, typer.Option(help="With interval: seconds until what was acknowledged is on disk.")
+    ] = None,
+    stall_timeout: Annotated[
+        float | None, typer.Option(help="A reader that takes nothing for so many seconds is cut.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="pretty or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Run the service. It keeps records in memory, and stops cleanly on Ctrl-C or SIGTERM.
+    """Run the service. It keeps records in memory, or on disk with --data-dir, and stops cleanly on Ctrl-C or
+    SIGTERM.
 
     Settings come from defaults, then the file, then the environment (RATSVC_…), then these flags;
     `ratsvc config show` prints all of them.
     """
-    flags = flag_settings(changes, http=http, grpc=grpc, log_format=log_format, log_level=log_level)
+    flags = flag_settings(
+        changes,
+        http=http,
+        grpc=grpc,
+        data_dir=data_dir,
+        durability=durability,
+        flush_interval_s=flush_interval,
+        stall_timeout_s=stall_timeout,
+        log_format=log_format,
+        log_level=log_level,
+    )
     settings = load(config, flags)
     configure_log(settings)
     from ratsvc.server.app import run  # the other commands need not wait for it

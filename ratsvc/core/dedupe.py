@@ -8,6 +8,7 @@ for every publish that can still be in flight.
 An idempotency key (of one HTTP request) is a producer of one publish: its id begins with `~`, which no producer's
 may. Of these the newest are remembered, and the oldest forgotten.
 
+What the publishes of a commit change is taken back by `rollback` when the commit fails, and final with `commit`.
 Cost: O(log REMEMBERED) a publish; nothing per record.
 """
 
@@ -21,6 +22,17 @@ from ratsvc.errors import Busy, OutOfSequence, ProducerFenced
 
 REMEMBERED = 1_024
 KEY_PREFIX = "~"
+EXPIRED_A_CALL = 100
+
+
+@dataclass(slots=True, frozen=True)
+class Claim:
+    """New records of a producer: `count` of them, numbered from `sequence` on, stored from `offset` on."""
+
+    ref: ProducerRef
+    sequence: int
+    count: int
+    offset: int
 
 
 @dataclass(slots=True)
@@ -54,8 +66,11 @@ class Dedupe:
         self._max = max_producers
         self._max_keys = max_keys
         self._idle_ns = idle_ns
+        self._undo: dict[str, tuple[Producer | None, int, int, int]] = {}
         self.producers: dict[str, Producer] = {}
         self.keys: dict[str, Producer] = {}
+        self.forgotten: list[str] = []
+        """Ids that were forgotten; whoever keeps them elsewhere takes them from here. Bounded by the two limits."""
 
     def duplicates(self, ref: ProducerRef, count: int, now_ns: int) -> tuple[int, int]:
         """How many of `count` records from `ref.sequence` on were stored before, and the first one's offset then.
@@ -65,7 +80,7 @@ class Dedupe:
             OutOfSequence: numbers before `ref.sequence` are missing.
             Busy: too many producers are remembered.
         """
-        known = self._table(ref).get(ref.id)
+        known = self.table(ref.id).get(ref.id)
         if known is None:
             self._make_room(ref, now_ns)
         elif ref.epoch < known.epoch:
@@ -81,30 +96,71 @@ class Dedupe:
             return 0, 0
         return min(count, expected - ref.sequence), known.offset_of(ref.sequence)
 
-    def stored(self, ref: ProducerRef, sequence: int, count: int, offset: int, now_ns: int) -> None:
-        """Remembers that `count` records from `sequence` on were stored from `offset` on."""
-        table = self._table(ref)
+    def claim(self, claim: Claim, now_ns: int) -> None:
+        """Remembers that records are being stored."""
+        ref = claim.ref
+        table = self.table(ref.id)
         known = table.get(ref.id)
+        if ref.id not in self._undo:
+            before = (known.expected, known.used_ns, len(known.sequences)) if known else (0, 0, 0)
+            self._undo[ref.id] = (known, *before)
         if known is None or known.epoch != ref.epoch:
-            known = table[ref.id] = Producer(ref.epoch)
-        known.expected = sequence + count
+            known = Producer(ref.epoch)
+        table.pop(ref.id, None)
+        table[ref.id] = known  # the last: the first is the one that was idle for longest
+        known.expected = claim.sequence + claim.count
         known.used_ns = now_ns
-        known.sequences.append(sequence)
-        known.offsets.append(offset)
-        if len(known.sequences) > 2 * REMEMBERED:
-            del known.sequences[:-REMEMBERED], known.offsets[:-REMEMBERED]
+        known.sequences.append(claim.sequence)
+        known.offsets.append(claim.offset)
 
-    def _table(self, ref: ProducerRef) -> dict[str, Producer]:
-        return self.keys if ref.id.startswith(KEY_PREFIX) else self.producers
+    def commit(self) -> None:
+        """Makes final what was claimed."""
+        for id_ in self._undo:
+            known = self.table(id_).get(id_)
+            if known is not None and len(known.sequences) > 2 * REMEMBERED:
+                del known.sequences[:-REMEMBERED], known.offsets[:-REMEMBERED]
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        """Takes back what was claimed."""
+        for id_, (known, expected, used_ns, count) in self._undo.items():
+            if known is None:
+                self.table(id_).pop(id_, None)
+                continue
+            self.table(id_)[id_] = known
+            known.expected, known.used_ns = expected, used_ns
+            del known.sequences[count:], known.offsets[count:]
+        self._undo.clear()
+
+    def table(self, id_: str) -> dict[str, Producer]:
+        """Where a producer of that id is remembered."""
+        return self.keys if id_.startswith(KEY_PREFIX) else self.producers
 
     def _make_room(self, ref: ProducerRef, now_ns: int) -> None:
         if ref.id.startswith(KEY_PREFIX):
             while len(self.keys) >= self._max_keys:
-                del self.keys[next(iter(self.keys))]
+                self._forget(next(iter(self.keys)))
             return
         if len(self.producers) < self._max:
             return
-        oldest = min(self.producers.items(), key=lambda item: item[1].used_ns)
-        if now_ns - oldest[1].used_ns < self._idle_ns:
+        if not self._is_idle(self.producers, now_ns):
             raise Busy(f"{self._max} producers are remembered and all were in use lately", retry_after_s=60)
-        del self.producers[oldest[0]]
+        self._forget(next(iter(self.producers)))
+
+    def expire(self, now_ns: int) -> None:
+        """Forgets producers that were idle for too long, a bounded number a call."""
+        for table in (self.producers, self.keys):
+            for _ in range(EXPIRED_A_CALL):
+                if not self._is_idle(table, now_ns):
+                    break
+                self._forget(next(iter(table)))
+
+    def _is_idle(self, table: dict[str, Producer], now_ns: int) -> bool:
+        """Whether the first of `table`, the longest idle, may be forgotten."""
+        first = next(iter(table.values()), None)
+        return first is not None and now_ns - first.used_ns >= self._idle_ns
+
+    def _forget(self, id_: str) -> None:
+        del self.table(id_)[id_]
+        self._undo.pop(id_, None)
+        self.forgotten.append(id_)

@@ -2,8 +2,8 @@
 
 A `Draft` is what one publish brings; the sequencer turns it into a `Batch`, which has offsets and a time.
 Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here, beside the columns that the
-service itself looks at (keys, event types). A batch keeps what was made of it, per format, for all its
-readers, until it cools (leaves the tail).
+service itself looks at (keys, event types). Small records stay in the one piece of memory that they came in, their
+run: see `run`. A batch keeps what was made of it, per format, for all its readers, until it cools (leaves the tail).
 
 Cost: the columns of plain records (no key, no event) are None, and cost nothing.
 """
@@ -14,7 +14,8 @@ from array import array
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import accumulate
+
+from ratsvc.core.run import cut, pieces
 
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
@@ -43,6 +44,10 @@ class Draft:
     values: list[object] | None = None
     """The decoded values, where the check made them anyway."""
     producer: ProducerRef | None = None
+    flushed: bool = False
+    """Whether it must be on disk before it is acknowledged, whatever the log's own durability."""
+    run: bytes | None = None
+    """The records as they came, where they came as one run."""
     size: int = field(default=0)
     """Bytes of all records."""
 
@@ -55,7 +60,7 @@ class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_blob", "_cool", "_encoded", "_records", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
+        "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
         "values",
     )  # fmt: skip
 
@@ -69,13 +74,14 @@ class Batch:
         events: list[str] | None = None,
         values: list[object] | None = None,
         size: int | None = None,
+        run: bytes | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
         """A `range` when consecutive."""
         self.time_ns = time_ns
         self._records: list[bytes] | None = records
-        self._blob = b""
+        self._run = run
         self._sizes = array("I")
         self.keys = keys
         self.events = events
@@ -85,6 +91,22 @@ class Batch:
         self._encoded: dict[Hashable, bytes] = {}
         self._cool = False
 
+    @classmethod
+    def of_run(
+        cls,
+        stream: str,
+        offsets: Sequence[int],
+        time_ns: int,
+        run: bytes,
+        sizes: array[int],
+        keys: list[str] | None = None,
+        events: list[str] | None = None,
+    ) -> Batch:
+        """A batch whose records, of these sizes, are there as their run alone."""
+        batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run)
+        batch._records, batch._sizes = None, sizes
+        return batch
+
     def __len__(self) -> int:
         return len(self.offsets)
 
@@ -93,8 +115,13 @@ class Batch:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
             return self._records
-        blob, ends = self._blob, list(accumulate(self._sizes))
-        return [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        assert self._run is not None
+        return cut(self._run, self._sizes)
+
+    @property
+    def run(self) -> list[bytes]:
+        """What joined is the run of the records."""
+        return [self._run] if self._run is not None else pieces(self.records)
 
     def sizes(self, start: int, stop: int) -> int:
         """Bytes of the records `start` to `stop` (indices, half open)."""
@@ -103,14 +130,18 @@ class Batch:
         return sum(self._sizes[start:stop])
 
     def settle(self) -> None:
-        """Called once the batch was delivered: lets go of the decoded values and joins small records into one
-        piece of memory, while all of it is in the processor's cache."""
+        """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
+        alone, large ones as objects alone."""
         self.values = None
         records = self._records
-        if records is not None and self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
+        if records is None:
+            return
+        if self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
+            self._run = self._run or b"".join(pieces(records))
             self._sizes = array("I", map(len, records))
-            self._blob = b"".join(records)
             self._records = None
+        else:
+            self._run = None
 
     @property
     def first(self) -> int:

@@ -7,7 +7,7 @@ tombstones are merged into one floor.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ratsvc.core.record import Gap, GapReason
@@ -57,8 +57,10 @@ class Registry:
         self._max = max_streams
         self._streams: dict[str, StreamInfo] = {}
         self._sorted: list[str] = []
-        self._tombstones: dict[str, int] = {}
-        self._floor = 0
+        self.tombstones: dict[str, int] = {}
+        """The newest offset of each deleted stream, by name, oldest first."""
+        self.floor = 0
+        """Up to which offset there were deleted streams that have no tombstone any more."""
         self.version = 0
         """Changes whenever a stream comes or goes."""
 
@@ -83,11 +85,17 @@ class Registry:
         """Adds a stream that does not exist yet. Raises Busy over the limit."""
         if len(self._streams) >= self._max:
             raise Busy(f"there are {self._max} streams: no more can be made")
-        gone = self._tombstones.pop(info.name, 0)
-        info.evicted_through = info.purged_through = max(gone, info.evicted_through)
+        gone = self.tombstones.pop(info.name, 0)
+        if gone > info.evicted_through:
+            info.evicted_through = info.purged_through = gone
         self._streams[info.name] = info
         insort(self._sorted, info.name)
         self.version += 1
+
+    def restore(self, tombstones: Mapping[str, int], floor: int) -> None:
+        """Takes over what an earlier run knew of deleted streams: their newest offsets by name, oldest first."""
+        self.tombstones.update(tombstones)
+        self.floor = floor
 
     def remove(self, info: StreamInfo) -> None:
         """Takes a stream out and leaves its tombstone."""
@@ -95,9 +103,9 @@ class Registry:
         self._sorted.remove(info.name)
         info.deleted = True
         if info.last_offset:
-            self._tombstones[info.name] = info.last_offset
-        if len(self._tombstones) > MAX_TOMBSTONES:
-            self._floor = max(self._floor, self._tombstones.pop(next(iter(self._tombstones))))
+            self.tombstones[info.name] = info.last_offset
+        while len(self.tombstones) > MAX_TOMBSTONES:
+            self.floor = max(self.floor, self.tombstones.pop(next(iter(self.tombstones))))
         self.version += 1
 
     def matching(self, patterns: tuple[str, ...]) -> list[StreamInfo]:
@@ -126,9 +134,9 @@ class Registry:
             if info.evicted_through > to:
                 to = info.evicted_through
                 reason = GapReason.PURGED if info.purged_through == to else GapReason.RETENTION
-        for name, through in self._tombstones.items():
+        for name, through in self.tombstones.items():
             if through > max(to, after) and any(matches(p, name) for p in patterns):
                 to, reason = through, GapReason.PURGED
-        if self._floor > to and any(map(is_pattern, patterns)):
-            to, reason = self._floor, GapReason.PURGED
+        if self.floor > to and any(map(is_pattern, patterns)):
+            to, reason = self.floor, GapReason.PURGED
         return Gap(after, to, reason) if to > after else None

@@ -25,7 +25,7 @@ from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
-from ratsvc.logs.memory import MemoryLog
+from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
 from ratsvc.names import matches
 from ratsvc.settings import Settings
@@ -53,19 +53,16 @@ class Broker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         limits = settings.limits
-        self.log = MemoryLog(
-            Registry(limits.streams),
-            Dedupe(limits.producers, int(limits.producer_idle_s * 1e9), limits.idempotency_keys),
-            limits.log_bytes,
-        )
+        self._policies = sorted(settings.streams.items(), key=_specificity)
+        self.log = _log_of(settings, self._policy)
         self.hub = Hub(self.log.registry)
-        self.tail = Tail(limits.tail_bytes)
+        self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
         self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
         self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed)
-        self._policies = sorted(settings.streams.items(), key=_specificity)
+        self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.records_total = 0
@@ -84,7 +81,7 @@ class Broker:
     ) -> None:
         self._sequencer.close()
         await asyncio.gather(self._tasks[0], return_exceptions=True)
-        self._tasks[1].cancel()
+        self._stopping.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()
         self._failure.cancel()
@@ -151,7 +148,9 @@ class Broker:
         async def run() -> StreamInfo:
             info = self.log.registry.find(name)
             if info is None:
-                return await self._make(name, asked)
+                info = await self._make(name, asked)
+                await self.log.flush()
+                return info
             if retention is not None and info.asked != asked:
                 raise StreamExists(f"stream {name!r} exists with another retention", field="retention")
             return info
@@ -241,6 +240,12 @@ class Broker:
                     await subscription.wait(deadline - monotonic())
             return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
 
+    async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:
+        """What comes after `after`: from the tail where it is all there, else from the log. See `Log.read`."""
+        if after >= self.tail.floor:
+            return self.tail.read(streams, after, max_bytes)
+        return await self.log.read(streams, after, max_bytes)
+
     # Running
 
     async def failed(self) -> None:
@@ -308,7 +313,7 @@ class Broker:
         for pattern, defaults in self._policies:
             if matches(pattern, name):
                 policy = policy.over(defaults.retention())
-        return policy.over(self.settings.retention.retention())
+        return policy.over(self.settings.general_retention())
 
     def _committed(self, batches: Sequence[Batch]) -> None:
         self.commits_total += 1
@@ -318,14 +323,30 @@ class Broker:
             self.bytes_total += batch.size
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self.hub.tick(monotonic(), self.log.last_offset)
-            await self.log.expire(time_ns())
+        while not self._stopping.is_set():
+            try:
+                await asyncio.wait_for(self._stopping.wait(), TICK_S)
+            except TimeoutError:
+                self.hub.tick(monotonic(), self.log.last_offset)
+                await self.log.tend()
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self._failure.done():
             self._failure.set_exception(error)
+
+
+def _log_of(settings: Settings, policy: Callable[[str], Retention]) -> Log:
+    """The engine that the settings ask for, opened. Raises LogRefused."""
+    limits, disk = settings.limits, settings.disk
+    return open_log(
+        Registry(limits.streams),
+        Dedupe(limits.producers, int(limits.producer_idle_s * 1e9), limits.idempotency_keys),
+        policy,
+        memory_bytes=limits.log_bytes,
+        data_dir=settings.data_dir,
+        flush_interval_s=settings.flush_interval_s if settings.durability == "interval" else 0.0,
+        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent),
+    )
 
 
 def _specificity(policy: tuple[str, object]) -> tuple[int, int, str]:

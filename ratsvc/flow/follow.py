@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
-from ratsvc.errors import StreamNotFound
+from ratsvc.errors import InvalidArgument, StreamNotFound
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
@@ -78,6 +78,7 @@ class Subscription:
         self._finished = False
         self._current = False
         self._told = 0
+        self._damaged = 0
         self._leave: Reconnect | None = None
         self._deadline: float | None = None
         self.position = 0
@@ -87,14 +88,24 @@ class Subscription:
         self.at_end = False
 
     async def open(self) -> Self:
-        """Finds the place to start at."""
+        """Finds the places to start and to stop at.
+
+        Raises:
+            StreamNotFound: `must_exist`, and a stream does not.
+            InvalidArgument: `until` is a cursor of another epoch.
+        """
         request, log = self._request, self._broker.log
         if request.must_exist:
             for name in request.streams:
                 if not is_pattern(name) and name not in self._selection.streams:
                     raise StreamNotFound(f"there is no stream {name!r}", field="stream")
-        if request.until is not None:
-            self._until = log.last_offset if request.until == "now" else request.until.offset
+        match request.until:
+            case "now":
+                self._until = log.last_offset
+            case Cursor(epoch, offset):
+                if epoch != log.epoch:
+                    raise InvalidArgument("until must be a cursor of the log's present epoch", field="until")
+                self._until = offset
         self.position, self.start_gap = await self._start(request.start)
         self._told = self.start_gap.to if self.start_gap else self.position
         self.start_offset = self.position
@@ -253,14 +264,19 @@ class Subscription:
             end = self._broker.log.last_offset
             if not any(info.last_offset > self.position for info in streams):
                 return items
-            batches = await self._broker.log.read(streams, self.position, limit)
-            if not batches:
+            found = await self._broker.read(streams, self.position, limit)
+            if not found:
                 self.position = max(self.position, end)
                 return items
             patient = not self._current or self._request.overflow is Overflow.CATCH_UP
-            if not patient and sum(batch.size for batch in batches) >= limit:
+            if not patient and sum(batch.size for batch in found if isinstance(batch, Batch)) >= limit:
                 return await self._too_slow(end)
-            for batch in batches:
+            for batch in found:
+                if isinstance(batch, Gap):
+                    if batch.to > self._damaged:
+                        items.append(batch)
+                        self._damaged = batch.to
+                    continue
                 kept = self._take(batch)
                 self.position = batch.last if self._until is None else min(batch.last, self._until)
                 if kept is not None:
@@ -270,6 +286,10 @@ class Subscription:
                     return items
                 if self._until is not None and self.position >= self._until:
                     return items
+            if isinstance(found[-1], Gap):  # nothing is left before where the damage ends
+                self.position = max(self.position, min(self._damaged, end))
+            if not items:  # none of them passed the filters: let others have their turn
+                await asyncio.sleep(0)
         return items
 
     def _take(self, batch: Batch) -> Batch | None:
@@ -301,8 +321,10 @@ class Subscription:
         newest: dict[tuple[str, str], tuple[Batch, int]] = {}
         seen = 0
         while after < end:
-            batches = await self._broker.log.read(self._streams(), after, self._broker.settings.limits.reader_bytes)
+            batches = await self._broker.read(self._streams(), after, self._broker.settings.limits.reader_bytes)
             for batch in batches:
+                if isinstance(batch, Gap):
+                    continue
                 after = batch.last
                 kept = self._selection.filtered(batch.part(0, bisect_right(batch.offsets, end)))
                 if kept is None:
@@ -313,8 +335,9 @@ class Subscription:
                     newest[kept.stream, key] = (kept, at)
                 while len(newest) > MAX_SNAPSHOT_KEYS:
                     del newest[next(iter(newest))]
-            if not batches:
+            if not batches or isinstance(batches[-1], Gap):
                 break
+            await asyncio.sleep(0)
         self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
         return seen
 

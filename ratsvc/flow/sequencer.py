@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from ratsvc.core.dedupe import Claim
 from ratsvc.core.record import Batch, Draft
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.segqueue import SegQueue
@@ -152,12 +153,14 @@ class Sequencer:
         if not publishes:
             return
         batches: list[Batch] = []
+        claims: list[Claim] = []
         acks: list[tuple[_Publish, Ack]] = []
-        offset = self._log.last_offset
-        now = max(time_ns(), self._log.last_time_ns)
+        log, dedupe = self._log, self._log.dedupe
+        offset = log.last_offset
+        now, uptime = max(time_ns(), log.last_time_ns), log.uptime_ns
         for publish in publishes:
             try:
-                ack, batch = await self._place(publish.draft, offset + 1, now)
+                ack, batch = await self._place(publish.draft, offset + 1, now, uptime, claims)
             except RatError as error:
                 _refuse(publish.done, error)
                 continue
@@ -167,12 +170,18 @@ class Sequencer:
                 offset = batch.last
         try:
             if batches:
-                await self._log.append(batches)
+                await log.append(batches, claims, flushed=any(publish.draft.flushed for publish, _ in acks))
+        except RatError as error:
+            dedupe.rollback()
+            for publish, _ in acks:
+                _refuse(publish.done, error.again())
+            return
         except Exception:
             _log.exception("commit_failed", records=sum(map(len, batches)))
             for publish, _ in acks:
                 _refuse(publish.done, Unavailable("the log could not store the records"))
             raise
+        dedupe.commit()
         if batches:
             self._hub.publish(batches)
             for batch in batches:
@@ -182,13 +191,15 @@ class Sequencer:
             if not publish.done.done():
                 publish.done.set_result(ack)
 
-    async def _place(self, draft: Draft, offset: int, now: int) -> tuple[Ack, Batch | None]:
+    async def _place(
+        self, draft: Draft, offset: int, now: int, uptime: int, claims: list[Claim]
+    ) -> tuple[Ack, Batch | None]:
         """Where a publish goes: its acknowledgement, and the batch of its new records if there are any."""
-        info = await self._stream_for(draft.stream)
-        count, ref = len(draft.records), draft.producer
-        dropped, first = self._log.dedupe.duplicates(ref, count, now) if ref else (0, 0)
+        dedupe, count, ref = self._log.dedupe, len(draft.records), draft.producer
+        dropped, first = dedupe.duplicates(ref, count, uptime) if ref else (0, 0)
         if dropped == count:
             return Ack(first, first + count - 1 if first else 0, 0, count), None
+        info = await self._stream_for(draft.stream)
         if info.ended:
             raise StreamEnded(f"stream {draft.stream!r} was ended and takes no more records", field="stream")
         last = offset + count - dropped - 1
@@ -201,9 +212,11 @@ class Sequencer:
             draft.events[dropped:] if draft.events and dropped else draft.events,
             draft.values[dropped:] if draft.values and dropped else draft.values,
             None if dropped else draft.size,
+            None if dropped else draft.run,
         )
         if ref is not None:
-            self._log.dedupe.stored(ref, ref.sequence + dropped, count - dropped, offset, now)
+            claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))
+            dedupe.claim(claims[-1], uptime)
         return Ack(first if dropped else offset, last, count - dropped, dropped), batch
 
 

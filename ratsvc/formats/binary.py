@@ -1,10 +1,13 @@
 """Binary: `rat.v1.Frame` messages, each after its length as a varint; and the bare frames for gRPC.
 
-A batch's frame is put together from the records as they were published: a head of protobuf, then tag, length and
-bytes of each record in one join. Cost: 0.08 µs a record.
+A batch's frame is put together from the records as they were published: a head of protobuf, then their run. Cost: 6 µs
+and a copy; 0.09 µs a record where the records did not come as one run.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
@@ -13,8 +16,13 @@ from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
 from ratsvc.formats.base import Format, View, encode_items
 from ratsvc.quickmem.framing import varint
 
+MAX_FRAME_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""A gRPC client takes messages of at most 4 MiB unless it is told otherwise."""
+BATCH_OVERHEAD_BYTES = 256
+"""Around the records of a batch: the stream's name, offset, time, tags and lengths."""
+RECORD_OVERHEAD_BYTES = 16
+"""Around a record: tag, length, and the offset where those do not follow one another."""
 _BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
-_RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
 
 
 class Frames(Format):
@@ -40,14 +48,11 @@ class Frames(Format):
         if not isinstance(batch.offsets, range):
             message.offsets.extend(batch.offsets)
         head = message.SerializeToString()
-        heads = _record_heads(batch.records)
-        size = len(head) + sum(map(len, heads)) + batch.size
+        run = batch.run
+        size = len(head) + sum(map(len, run))
         start = _BATCH_TAG + varint(size)
         # Fields may come in any order (protobuf encoding guide): the records follow the rest.
-        parts = [start, head] + [b""] * (2 * len(heads))
-        parts[2::2] = heads
-        parts[3::2] = batch.records
-        return parts, len(start) + size
+        return [start, head, *run], len(start) + size
 
     def start(self, offset: int) -> bytes:
         return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset), epoch=self.epoch)))
@@ -73,6 +78,22 @@ class Frames(Format):
         """One item as one frame."""
         return encode_items(self, [item])
 
+    def frames(self, item: Item) -> list[bytes]:
+        """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by
+        all its readers. A record that alone is over it stays whole."""
+        if not isinstance(item, Batch) or framed_bytes(item) <= MAX_FRAME_BYTES:
+            return [self.item(item)]
+        found = []
+        at = 0
+        while at < len(item):
+            stop = at + max(1, fitting(item, at, MAX_FRAME_BYTES))
+            found.append(self._part(item, at, stop))
+            at = stop
+        return found
+
+    def _part(self, batch: Batch, start: int, stop: int) -> bytes:
+        return batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop)))
+
 
 class Binary(Frames):
     """`application/vnd.rat.v1.frames+protobuf`: frames with their lengths."""
@@ -90,20 +111,20 @@ class Binary(Frames):
         return varint(len(data)) + data
 
 
+def framed_bytes(batch: Batch) -> int:
+    """How large a batch's frame is at most."""
+    return BATCH_OVERHEAD_BYTES + batch.size + RECORD_OVERHEAD_BYTES * len(batch)
+
+
+def fitting(batch: Batch, start: int, room: int) -> int:
+    """How many of a batch's records, from the index `start` on, surely fit into a frame of `room` bytes."""
+    ends = list(accumulate(len(record) + RECORD_OVERHEAD_BYTES for record in batch.records[start:]))
+    return bisect_right(ends, room - BATCH_OVERHEAD_BYTES)
+
+
 def gap_message(gap: Gap, epoch: str) -> pb.Gap:
     """A gap as `rat.v1.Gap`."""
     reason = f"GAP_REASON_{gap.reason.name}"
     found = pb.Gap(to=f"{epoch}-{gap.to}", reason=reason, skipped=gap.skipped or 0)
     setattr(found, "from", f"{gap.from_epoch or epoch}-{gap.after}")
     return found
-
-
-#: What stands before a record of each size under 4 KiB.
-_HEADS = [_RECORD_TAG + varint(size) for size in range(4096)]
-
-
-def _record_heads(records: list[bytes]) -> list[bytes]:
-    try:
-        return list(map(_HEADS.__getitem__, map(len, records)))
-    except IndexError:
-        return [_RECORD_TAG + varint(len(record)) for record in records]

@@ -5,9 +5,7 @@ Frames are those of the binary format: a batch's bytes are made once for all its
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import AsyncIterator
-from itertools import accumulate
 from typing import Any
 
 import grpc.aio
@@ -17,17 +15,12 @@ from rat.v1 import record_pb2
 from ratsvc.core.cursor import Cursor
 from ratsvc.core.record import Batch, Gap
 from ratsvc.flow.broker import Broker, Page
-from ratsvc.formats.binary import Frames, gap_message
+from ratsvc.formats.binary import MAX_FRAME_BYTES, Frames, fitting, framed_bytes, gap_message
 from ratsvc.grpc_api import reading
 from ratsvc.grpc_api.status import abort, only, parsed, unary
+from ratsvc.grpc_api.writing import GONE, Answers
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_PAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
-"""A client takes messages of at most 4 MiB unless it is told otherwise."""
-BATCH_OVERHEAD_BYTES = 256
-"""Around the records of a batch: the stream's name, offset, time, tags and lengths."""
-RECORD_OVERHEAD_BYTES = 16
-"""Around a record: tag, length, and the offset where those do not follow one another."""
 
 
 class Consumer:
@@ -37,6 +30,7 @@ class Consumer:
         self._broker = broker
         self._frames = Frames(broker.epoch)
         self._wait_s = broker.settings.limits.body_timeout_s
+        self._stall_s = broker.settings.stall_timeout_s
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """By method name, all from bytes to bytes."""
@@ -45,16 +39,20 @@ class Consumer:
             "Fetch": unary(pb.FetchRequest, self.fetch, self._wait_s),
         }
 
-    async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        """A Start frame, then what the log has after it, then what comes."""
+    async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """A Start frame, then what the log has after it, then what comes. A reader that takes nothing is cut."""
+        answers = Answers(context, self._stall_s)
         try:
             data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             with await self._broker.subscribe(request) as subscription:
-                yield self._frames.start(subscription.start_offset)
+                await answers.write(self._frames.start(subscription.start_offset))
                 while items := await subscription.next():
                     for item in items:
-                        yield self._frames.item(item)
+                        for frame in self._frames.frames(item):
+                            await answers.write(frame)
+        except GONE:
+            return
         except Exception as error:
             await abort(context, error)
 
@@ -74,12 +72,10 @@ class Consumer:
 
 def _fitting(page: Page) -> Page:
     """As much of a page, from its start, as fits into one message; one record at least."""
-    left = MAX_PAGE_BYTES
+    left = MAX_FRAME_BYTES
     batches: list[Batch] = []
     for batch in page.batches:
-        left -= BATCH_OVERHEAD_BYTES
-        ends = list(accumulate(len(record) + RECORD_OVERHEAD_BYTES for record in batch.records))
-        count = bisect_right(ends, left)
+        count = fitting(batch, 0, left)
         if count < len(batch):
             if count or not batches:
                 batches.append(batch.part(0, count or 1))
@@ -87,5 +83,5 @@ def _fitting(page: Page) -> Page:
             gaps = [gap for gap in page.gaps if gap.to <= last]  # The next page says the others.
             return Page(batches, gaps, Cursor(page.next.epoch, last), ended=False)
         batches.append(batch)
-        left -= ends[-1]
+        left -= framed_bytes(batch)
     return page

@@ -23,6 +23,7 @@ from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api.envelope import parse
 from ratsvc.grpc_api.status import abort, guarded, single, status_of
 from ratsvc.grpc_api.upload import Uploading
+from ratsvc.grpc_api.writing import GONE, Answers, Stalled
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
 
@@ -72,8 +73,10 @@ class Producer:
                 await writing
                 draining.cancel()
         except ExceptionGroup as failures:
-            if failures.split(grpc.aio.UsageError)[1] is None:
+            if failures.split(GONE)[1] is None:
                 return  # the producer has gone: there is nobody to answer
+            if stalled := failures.subgroup(Stalled):
+                await abort(context, stalled.exceptions[0])
             await abort(context, failures)
         if not call.half_closed:
             await abort(context, Unavailable("the service is draining", retry_after_s=1.0))
@@ -98,8 +101,11 @@ class Producer:
             raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
-        columns = wire.parse_records(records, self._checks)
-        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer)
+        columns = wire.parse_records(records, self._checks, envelope.sizes)
+        return Draft(
+            stream, records, columns.keys, columns.events, columns.values, envelope.producer,
+            flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=sum(envelope.sizes),
+        )  # fmt: skip
 
     def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
         return pb.PublishResponse(
@@ -119,6 +125,7 @@ class _PublishCall:
         self._broker = broker
         self._context = context
         self._limits = broker.settings.limits
+        self._sent = Answers(context, broker.settings.stall_timeout_s)
         self._answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
         self._pending_bytes = 0
         self._room = asyncio.Event()
@@ -160,7 +167,7 @@ class _PublishCall:
     async def write(self) -> None:
         """Answers in order, as commits come."""
         while (answer := await self._answers.get()) is not None:
-            await self._context.write(await self._response(answer))
+            await self._sent.write(await self._response(answer))
             self._pending_bytes -= answer.size
             if self._has_room:
                 self._room.set()

@@ -43,11 +43,14 @@ def status_of(error: RatError) -> status_pb2.Status:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
     """Ends the call with the error's status; raises what ends the handler. An unexpected error is logged and says
     nothing."""
-    if isinstance(error, RatError):
-        status = rpc_status.to_status(status_of(error))
-        await context.abort(status.code, status.details, status.trailing_metadata)
-    _log.error("call_failed", exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+    try:
+        if isinstance(error, RatError):
+            status = rpc_status.to_status(status_of(error))
+            await context.abort(status.code, status.details, status.trailing_metadata)
+        _log.error("call_failed", exc_info=error)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+    except grpc.aio.InternalError:  # the peer has gone while the status waited for it
+        raise asyncio.CancelledError from None
 
 
 def parsed(kind: type[Request], data: bytes) -> Request:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
+from time import monotonic
 from typing import Any
 
 from ratsvc.errors import RequestTimeout, TooLarge
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import Reply
+from ratsvc.settings import Limits
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -29,7 +31,7 @@ EXIT_STACK = "ratsvc.exit_stack"
 _DEFAULTS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
-    (b"vary", b"Accept"),
+    (b"vary", b"Accept, Authorization, Origin"),
     (b"referrer-policy", b"no-referrer"),
 )
 
@@ -41,7 +43,7 @@ class ClientGone(Exception):
 class Exchange:
     """A request and its response."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, body_timeout_s: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self.scope = scope
         self.head: Head | None = None
         """Set once the head has passed."""
@@ -49,10 +51,12 @@ class Exchange:
         """Of the response, once it has begun."""
         self.complete = False
         """Whether the response was sent to its end."""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """What the response says beside its own."""
         self.exit_stack = ExitStack()
         self._receive = receive
         self._send = send
-        self._body_timeout_s = body_timeout_s
+        self._limits = limits
         self._body_read = False
         scope.setdefault("extensions", {})[EXIT_STACK] = self.exit_stack
 
@@ -67,25 +71,39 @@ class Exchange:
         """Whether the connection cannot serve another request."""
         return self.head is None or (self.head.has_body and not self._body_read)
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self, *, whole: bool = False) -> AsyncIterator[bytes]:
         """The body's pieces, none empty.
 
+        Args:
+            whole: nothing is done before all of it is there. It then must keep to the least rate, as one with a
+                Content-Length must anyway; time in which nobody asks for a piece does not count.
+
         Raises:
-            RequestTimeout: nothing came for too long.
+            RequestTimeout: nothing came for too long, or it came too slowly.
             ClientGone: the client left before the end.
         """
+        pause_s = self._limits.body_timeout_s
+        known = whole or (self.head is not None and self.head.content_length is not None)
+        rate = self._limits.body_bytes_per_s if known else 0
+        received, waited_s = 0, 0.0
         while not self._body_read:
+            left_s = max(pause_s, received / rate) - waited_s if rate else pause_s
+            asked = monotonic()
             try:
-                async with asyncio.timeout(self._body_timeout_s):
+                async with asyncio.timeout(min(pause_s, left_s)):
                     message = await self._receive()
             except TimeoutError:
+                if left_s < pause_s:
+                    raise RequestTimeout(f"the body must come with {rate} bytes/s at least", field="body") from None
                 raise RequestTimeout(
-                    f"the body must not pause for more than {self._body_timeout_s:g} seconds", field="body"
+                    f"the body must not pause for more than {pause_s:g} seconds", field="body"
                 ) from None
+            waited_s += monotonic() - asked
             if message["type"] == "http.disconnect":
                 raise ClientGone
             self._body_read = not message.get("more_body", False)
             if piece := message.get("body", b""):
+                received += len(piece)
                 yield piece
 
     async def small_body(self, max_bytes: int) -> bytes:
@@ -93,7 +111,7 @@ class Exchange:
         collected = bytearray()
         if self.head is not None and (self.head.content_length or 0) > max_bytes:
             raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
-        async for piece in self.body():
+        async for piece in self.body(whole=True):
             collected += piece
             if len(collected) > max_bytes:
                 raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
@@ -105,6 +123,7 @@ class Exchange:
             self.status = message["status"]
             headers = [(name.lower(), value) for name, value in message.get("headers", [])]
             present = {name for name, _ in headers}
+            headers += self.headers
             headers += [default for default in _DEFAULTS if default[0] not in present]
             if self.must_close:
                 headers.append((b"connection", b"close"))

@@ -20,10 +20,10 @@ from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import RequestRedirect
 
 from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
-from ratsvc.http_api import head, problem
+from ratsvc.http_api import cors, head, problem
 from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Send
 from ratsvc.http_api.problem import Reply
-from ratsvc.settings import Limits
+from ratsvc.settings import Settings
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 #: Endpoints whose bodies are read here and handed to Quart whole.
@@ -31,7 +31,6 @@ SMALL_BODIES = frozenset({"put_stream"})
 SMALL_BODY_BYTES = 16 * 1024
 #: The endpoint that is served here.
 PUBLISH = "publish"
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _SHOWN_PATH_BYTES = 256
 
 log = structlog.get_logger("ratsvc.http")
@@ -43,13 +42,13 @@ class Gate:
     Args:
         app: the Quart app: its routes are the routes.
         publish: serves the endpoint `publish`: takes a stream's name and the exchange.
-        limits: the service's.
+        settings: the service's.
     """
 
-    def __init__(self, app: Quart, publish: Callable[[str, Exchange], Awaitable[Reply]], limits: Limits) -> None:
+    def __init__(self, app: Quart, publish: Callable[[str, Exchange], Awaitable[Reply]], settings: Settings) -> None:
         self._app = app
         self._publish = publish
-        self._limits = limits
+        self._settings = settings
         self._routes = app.url_map.bind("localhost")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -58,7 +57,7 @@ class Gate:
         elif scope["type"] == "websocket":
             await _refuse_websocket(send)
         else:
-            await self._answer(Exchange(scope, receive, send, self._limits.body_timeout_s))
+            await self._answer(Exchange(scope, receive, send, self._settings.limits))
 
     async def _answer(self, exchange: Exchange) -> None:
         started = time.perf_counter()
@@ -76,14 +75,17 @@ class Gate:
             _log_access(exchange, time.perf_counter() - started)
 
     async def _serve(self, exchange: Exchange) -> None:
-        checked = exchange.accept(head.check(exchange.scope, self._limits))
+        checked = exchange.accept(head.check(exchange.scope, self._settings))
+        exchange.headers += cors.response_headers(checked.headers, self._settings)
         endpoint, arguments = self._route(checked)
         exchange.scope["path"] = checked.path
         if endpoint != PUBLISH and endpoint not in SMALL_BODIES:
             if checked.has_body:
                 raise TooLarge("this route takes no body", field="body")
             if endpoint == "":
-                await exchange.reply(Reply(204, headers={"Allow": ", ".join(self._allowed(checked.path))}))
+                methods = ", ".join(self._allowed(checked.path))
+                more = cors.preflight(checked.headers, self._settings, methods)
+                await exchange.reply(Reply(204, headers={"Allow": methods, **more}))
             else:
                 await exchange.run(self._app)  # type: ignore[arg-type]
             return
@@ -141,7 +143,7 @@ def log_failure(error: Exception) -> None:
 def _log_access(exchange: Exchange, seconds: float) -> None:
     scope = exchange.scope
     path = scope["raw_path"][:_SHOWN_PATH_BYTES].decode("ascii", "backslashreplace")
-    (log.debug if path in _QUIET else log.info)(
+    (log.debug if path in head.PROBES else log.info)(
         "request",
         method=ascii(scope["method"])[1:-1][:16],
         path=path if path.isprintable() else ascii(path),

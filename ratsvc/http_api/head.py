@@ -14,17 +14,21 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ratsvc.errors import RatError
+from ratsvc.http_api.cors import allowed_origin
 from ratsvc.http_api.problem import (
     CrossSite,
     HeadersTooLarge,
     MalformedRequest,
+    Misdirected,
     NotFound,
     UpgradeRefused,
     UriTooLong,
     VersionNotSupported,
 )
-from ratsvc.settings import Limits
+from ratsvc.settings import Limits, Settings
 
+#: Paths that those who watch the service ask for, by whatever address they have.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::[0-9]{1,5})?\Z")
 _FIELD_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]+\Z")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.I | re.S)
@@ -57,12 +61,13 @@ class Head:
         return values[0].decode("latin-1") if values else None
 
 
-def check(scope: dict[str, Any], limits: Limits) -> Head:
+def check(scope: dict[str, Any], settings: Settings) -> Head:
     """Checks the head of an HTTP request.
 
     Raises:
         RatError: what is wrong with it.
     """
+    limits = settings.limits
     if scope["http_version"] not in ("1.0", "1.1"):
         raise VersionNotSupported("only HTTP/1.1 and HTTP/1.0 are served here")
     query = scope["query_string"]
@@ -74,11 +79,12 @@ def check(scope: dict[str, Any], limits: Limits) -> Head:
         raise UpgradeRefused("this service does not speak WebSocket")
     length, chunked = _framing(headers)
     method = scope["method"]
-    if method not in _SAFE and (
-        headers.get(b"sec-fetch-site") == [b"cross-site"] or headers.get(b"origin") == [b"null"]
-    ):
+    cross_site = headers.get(b"sec-fetch-site") == [b"cross-site"] and not allowed_origin(headers, settings)
+    if method not in _SAFE and (cross_site or headers.get(b"origin") == [b"null"]):
         raise CrossSite("a page of another site may not change anything here")
     path = "" if method == "CONNECT" else _path(scope["raw_path"], host)
+    if settings.allowed_hosts and path not in PROBES and not _is_ours(host.decode(), settings.allowed_hosts):
+        raise Misdirected("this service does not answer to the host that the request names", field="host")
     return Head(method, path, headers, length, chunked)
 
 
@@ -106,6 +112,12 @@ def _host(headers: dict[bytes, list[bytes]], version: str) -> bytes:
     if len(hosts) != 1 or not _HOST.match(hosts[0]):
         raise _malformed("there must be one Host header, <host> or <host>:<port>", b"host")
     return hosts[0].lower()
+
+
+def _is_ours(host: str, allowed: list[str]) -> bool:
+    """Whether a host, with its port if it has one, is among those allowed."""
+    bare = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return any(name.lower() in (host, bare) for name in allowed)
 
 
 def _framing(headers: dict[bytes, list[bytes]]) -> tuple[int | None, bool]:

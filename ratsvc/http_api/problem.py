@@ -64,6 +64,12 @@ class UpgradeRefused(InvalidArgument):
     slug, title, http_status = "upgrade-refused", "Upgrade refused", 426
 
 
+class Misdirected(InvalidArgument):
+    """This service does not answer to the host that the request names."""
+
+    slug, title, http_status = "misdirected-request", "Misdirected request", 421
+
+
 class CrossSite(InvalidArgument):
     """A page of another site may not change anything here: browsers say so with the request (Fetch Metadata)."""
 

@@ -75,7 +75,7 @@ class Reading:
         return self.request.start if isinstance(self.request.start, Cursor) else None
 
 
-def parse(name: str | None, head: Head, query_string: bytes, settings: Settings, epoch: str) -> Reading:
+def parse(name: str | None, head: Head, query_string: bytes, settings: Settings) -> Reading:
     """Reads a request for the stream or pattern `name`, or for those in `stream=` when it is None.
 
     Raises:
@@ -91,7 +91,7 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings,
     request = ReadRequest(
         streams=streams,
         start=_start(query, head),
-        until=_until(query.one("until"), epoch),
+        until=_until(query.one("until")),
         limit=query.integer("limit", 1, MAX_PAGE if is_page else MAX_LIMIT) or (DEFAULT_PAGE if is_page else None),
         keys=frozenset(map(check_key, query.many("key"))) or None,
         events=frozenset(map(check_event, query.many("event"))) or None,
@@ -130,15 +130,12 @@ def _start(query: Query, head: Head) -> Start:
     return start
 
 
-def _until(text: str | None, epoch: str) -> Cursor | Literal["now"] | None:
+def _until(text: str | None) -> Cursor | Literal["now"] | None:
     if text is None:
         return None
     if text == "now":
         return "now"
     try:
-        cursor = parse_cursor(text, "until")
+        return parse_cursor(text, "until")
     except InvalidArgument:
         raise InvalidArgument("until must be 'now' or a cursor, <epoch>-<offset>", field="until") from None
-    if cursor.epoch != epoch:
-        raise InvalidArgument("until must be a cursor of the log's present epoch", field="until")
-    return cursor

@@ -56,7 +56,7 @@ class Subscribe:
         if is_navigation(head, request.query_string):
             return Response(b"", 303, {"Location": _page_of(name)})
         settings = self._broker.settings
-        reading = parse(name, head, request.query_string, settings, self._broker.epoch)
+        reading = parse(name, head, request.query_string, settings)
         if reading.format == "page":
             return await self._page(reading)
         retry_ms = _jittered(settings.retry_ms)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
+from time import monotonic_ns
 
-from ratsvc.core.dedupe import Dedupe
-from ratsvc.core.record import Batch
+from ratsvc.core.dedupe import Claim, Dedupe
+from ratsvc.core.record import Batch, Gap
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 
@@ -26,21 +27,23 @@ EXPIRED_A_CALL = 2_000
 class _Kept:
     """One stream's batches. `skip` records of the oldest are gone already."""
 
-    __slots__ = ("batches", "head", "info", "lasts", "skip")
+    __slots__ = ("ages", "batches", "head", "info", "lasts", "skip")
 
     def __init__(self, info: StreamInfo) -> None:
         self.info = info
         self.batches: list[Batch] = []
         self.lasts: list[int] = []
+        self.ages: list[int] = []
         self.head = 0
         self.skip = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, uptime_ns: int) -> None:
         info = self.info
         if not info.records:
             info.first_offset = batch.first
         self.batches.append(batch)
         self.lasts.append(batch.last)
+        self.ages.append(uptime_ns)
         info.records += len(batch)
         info.bytes += batch.size
         info.last_offset = batch.last
@@ -72,7 +75,7 @@ class _Kept:
         self.head += 1
         self.skip = 0
         if self.head > 256 and self.head * 2 > len(self.batches):
-            del self.batches[: self.head], self.lasts[: self.head]
+            del self.batches[: self.head], self.lasts[: self.head], self.ages[: self.head]
             self.head = 0
 
     def from_offset(self, after: int, max_bytes: int) -> list[Batch]:
@@ -84,7 +87,7 @@ class _Kept:
             if batch.first <= after:
                 start = max(start, bisect_right(batch.offsets, after))
             found.append(batch.part(start, len(batch)))
-            taken += batch.size
+            taken += found[-1].size
             if taken >= max_bytes:
                 break
         return found
@@ -95,11 +98,14 @@ class MemoryLog:
 
     Args:
         max_bytes: of the whole log, with what each record costs beside its bytes.
+        clock: nanoseconds that never go back.
     """
 
     durable = False
 
-    def __init__(self, registry: Registry, dedupe: Dedupe, max_bytes: int) -> None:
+    def __init__(
+        self, registry: Registry, dedupe: Dedupe, max_bytes: int, clock: Callable[[], int] = monotonic_ns
+    ) -> None:
         self.epoch = secrets.token_hex(4)
         self.registry = registry
         self.dedupe = dedupe
@@ -108,18 +114,24 @@ class MemoryLog:
         self.bytes = 0
         self._cost = 0
         self._max = max_bytes
+        self._clock = clock
+        self._opened = clock()
         self._kept: dict[str, _Kept] = {}
         self._oldest: list[tuple[int, str]] = []
         self._queued: set[str] = set()
         self._expire_from = ""
 
-    async def append(self, batches: Sequence[Batch]) -> None:
-        touched = {}
+    @property
+    def uptime_ns(self) -> int:
+        return self._clock() - self._opened
+
+    async def append(self, batches: Sequence[Batch], claims: Sequence[Claim] = (), *, flushed: bool = False) -> None:
+        touched, uptime = {}, self.uptime_ns
         for batch in batches:
             kept = self._kept[batch.stream]
             if batch.stream not in self._queued:
                 self._queue(batch.first, batch.stream)
-            kept.add(batch)
+            kept.add(batch, uptime)
             self.bytes += batch.size
             self._cost += batch.size + OVERHEAD_BYTES * len(batch)
             self.last_offset = batch.last
@@ -130,11 +142,11 @@ class MemoryLog:
         while self._cost > self._max and self._drop_oldest():
             pass
 
-    async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch]:
+    async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
         wanted = [self._kept[info.name] for info in streams if info.last_offset > after and info.records]
         if len(wanted) == 1:
-            return wanted[0].from_offset(after, max_bytes)
-        found: list[Batch] = []
+            return list(wanted[0].from_offset(after, max_bytes))
+        found: list[Batch | Gap] = []
         taken = 0
         parts = (kept.from_offset(after, max_bytes) for kept in wanted)
         for batch in heapq.merge(*parts, key=lambda batch: batch.first):
@@ -150,7 +162,7 @@ class MemoryLog:
             kept = self._kept[info.name]
             at = bisect_left(kept.batches, time_ns, kept.head, key=lambda batch: batch.time_ns)
             if at < len(kept.batches):
-                starts.append(kept.batches[at].first - 1)
+                starts.append(max(kept.batches[at].first, info.first_offset) - 1)
         return min(starts)
 
     async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
@@ -191,10 +203,16 @@ class MemoryLog:
         self.registry.remove(info)
         del self._kept[info.name]
 
-    async def expire(self, now_ns: int) -> None:
+    async def flush(self) -> None:
+        pass
+
+    async def tend(self) -> None:
+        uptime = self.uptime_ns
+        self.dedupe.expire(uptime)
+        self.dedupe.forgotten.clear()
         page = self.registry.page(">", self._expire_from, EXPIRED_A_CALL)
         for info in page:
-            self._expire(self._kept[info.name], now_ns)
+            self._expire(self._kept[info.name], uptime)
         self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
 
     async def close(self) -> None:
@@ -221,9 +239,9 @@ class MemoryLog:
             count += 1
         return count
 
-    def _expire(self, kept: _Kept, now_ns: int) -> None:
+    def _expire(self, kept: _Kept, uptime_ns: int) -> None:
         age_s = kept.info.retention.max_age_s
-        while age_s and (batch := kept.oldest) and now_ns - batch.time_ns > age_s * 1e9:
+        while age_s and (batch := kept.oldest) and uptime_ns - kept.ages[kept.head] > age_s * 1e9:
             self._drop(kept, len(batch))
 
     def _drop(self, kept: _Kept, count: int) -> None:

@@ -46,8 +46,11 @@ class Columns:
     """None when no record has an event type."""
 
 
-def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
+def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None = None) -> Columns:
     """Checks serialised records and takes them apart: 0.35 µs a plain record, 0.8 µs one with a key.
+
+    Args:
+        sizes: of the records, where they are known.
 
     Raises:
         TooLarge: a record is over `limits.value_bytes`.
@@ -55,7 +58,8 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
         InvalidArgument: a key, event or header breaks its rule.
         All name the record, as `records[i]`.
     """
-    sizes = list(map(len, raw))
+    if sizes is None:
+        sizes = list(map(len, raw))
     largest = max(sizes, default=0)
     if largest > limits.value_bytes:
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)

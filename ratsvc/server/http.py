@@ -9,7 +9,6 @@ transport is handed to the app in the scope's `extensions`.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections import Counter
 from typing import Any
@@ -21,7 +20,7 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import RawData
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
@@ -29,6 +28,7 @@ from hypercorn.utils import parse_socket_addr
 from ratsvc.errors import SettingsError
 from ratsvc.http_api.delivery import ClientTransport
 from ratsvc.http_api.problem import malformed
+from ratsvc.http_api.strict import StrictConnection
 from ratsvc.settings import Limits
 
 _log = structlog.get_logger()
@@ -37,7 +37,6 @@ SEND_BUFFER_BYTES = 64 * 1024
 USER_TIMEOUT_MS = 30_000
 BACKLOG = 1_024
 HEAD_TIMEOUT_S = 5
-_MALFORMED_HEAD = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")
 _BUSY_BODY = b'{"type":"/problems/busy","title":"Too many connections","status":503}'
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n"
@@ -94,7 +93,7 @@ class HttpServer:
         self._connections.add(task)
         self._addresses[address] += 1
         try:
-            await _Connection(self._app, self._config, self._context, reader, writer, self._limits)
+            await _Connection(self._app, self._config, self._context, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
         except Exception:  # one connection's failure is its own
@@ -145,12 +144,8 @@ class _Connection(TCPServer):
         context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        limits: Limits,
     ) -> None:
-        super().__init__(
-            ASGIWrapper(_WithTransport(app, writer)), asyncio.get_running_loop(), config, context, {}, reader, writer
-        )
-        self._max_head = limits.header_bytes + limits.uri_bytes
+        super().__init__(ASGIWrapper(_App(app, self)), asyncio.get_running_loop(), config, context, {}, reader, writer)
 
     async def run(self) -> None:
         """As in hypercorn, for cleartext HTTP/1.1 alone."""
@@ -158,7 +153,7 @@ class _Connection(TCPServer):
         try:
             async with TaskGroup(self.loop) as task_group:
                 self._task_group = task_group
-                self.protocol = _Http11(  # type: ignore[assignment]
+                self.http11 = _Http11(
                     self.app,
                     self.config,
                     self.context,
@@ -169,6 +164,7 @@ class _Connection(TCPServer):
                     parse_socket_addr(sock.family, sock.getsockname()),
                     self.protocol_send,
                 )
+                self.protocol = self.http11  # type: ignore[assignment]
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
         except OSError:
@@ -178,20 +174,17 @@ class _Connection(TCPServer):
 
 
 class _Http11(H11Protocol):
-    """HTTP/1.1 alone, and strictly: no upgrade to HTTP/2, no folded headers, no bare line breaks in a head."""
+    """HTTP/1.1 alone, and strictly (`StrictConnection`): no upgrade to HTTP/2."""
 
-    _head = b""
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.strict = StrictConnection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection = self.strict
 
-    async def handle(self, event: Event) -> None:
-        if isinstance(event, RawData) and self.connection.their_state is h11.IDLE:
-            self._head += event.data
-            head, found, _ = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
-            if _MALFORMED_HEAD.search(head):
-                await self._send_error_response(400)
-                await self.send(Closed())
-                return
-            self._head = b"" if found or len(head) > self.config.h11_max_incomplete_size else self._head
-        await super().handle(event)
+    async def proceed(self) -> None:
+        """Tells a client that waits for it to send its body."""
+        if data := self.strict.proceed():
+            await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
         reply = malformed(status_code, "the request is not valid HTTP/1.1")
@@ -204,14 +197,19 @@ class _Http11(H11Protocol):
         """Upgrades are ignored: the gate answers what asks for another version."""
 
 
-class _WithTransport:
-    """Hands the connection's transport to the app."""
+class _App:
+    """The app, with what a connection has for it: its transport, and `100 Continue` when a body is first asked for."""
 
-    def __init__(self, app: ASGIFramework, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, app: ASGIFramework, connection: _Connection) -> None:
         self._app = app
-        self._writer = writer
+        self._connection = connection
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         chunked = scope.get("http_version") == "1.1"
-        scope["extensions"]["ratsvc.transport"] = ClientTransport(self._writer, chunked)
-        await self._app(scope, receive, send)
+        scope["extensions"]["ratsvc.transport"] = ClientTransport(self._connection.writer, chunked)
+
+        async def pulled() -> Any:
+            await self._connection.http11.proceed()
+            return await receive()
+
+        await self._app(scope, pulled, send)

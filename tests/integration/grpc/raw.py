@@ -38,11 +38,18 @@ class Connection:
     ) -> None:
         self._writer.transport.abort()
 
-    def call(self, method: str, body: bytes, *headers: tuple[str, str], half_close: bool = True) -> int:
+    def call(
+        self,
+        method: str,
+        body: bytes,
+        *headers: tuple[str, str],
+        half_close: bool = True,
+        media_type: str = "application/grpc",
+    ) -> int:
         """Begins a call with `body` as it is; returns its number."""
         number = self._http.get_next_available_stream_id()
         named = [(":method", "POST"), (":scheme", "http"), (":path", method), (":authority", "localhost")]
-        self._http.send_headers(number, [*named, ("te", "trailers"), ("content-type", "application/grpc"), *headers])
+        self._http.send_headers(number, [*named, ("te", "trailers"), ("content-type", media_type), *headers])
         self._headers[number], self._bodies[number] = {}, b""
         self.send(number, body, half_close=half_close)
         return number

@@ -6,16 +6,22 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
+import time
+from collections.abc import Callable
 
 import pytest
+import structlog
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
+from ratsvc.core.record import Batch, Draft
+from ratsvc.quickmem import wire
 from tests.conftest import Running, running
 from tests.integration.grpc.raw import Connection, frame
 from tests.integration.grpc.test_publish import ref, request, stored
 
 PUBLISH, PUBLISH_STREAM = "/rat.v1.ProducerService/Publish", "/rat.v1.ProducerService/PublishStream"
-OK, INVALID, DEADLINE, TOO_LARGE, UNIMPLEMENTED, INTERNAL = 0, 3, 4, 8, 12, 13
+SUBSCRIBE = "/rat.v1.ConsumerService/Subscribe"
+OK, INVALID, DEADLINE, TOO_LARGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 3, 4, 8, 12, 13, 14
 GOOD = request("s", "good").SerializeToString()
 BOMB = frame(gzip.compress(bytes(60 * 2**20)), flag=1)
 UNARY = {
@@ -96,7 +102,7 @@ async def test_a_publish_that_was_stored_but_not_acknowledged_is_a_duplicate_whe
     async with Connection(server.grpc_port) as connection:
         held, append = asyncio.Event(), server.broker.log.append
 
-        async def late(batches: list) -> None:  # type: ignore[type-arg]
+        async def late(batches: list[Batch], *rest: object, **options: object) -> None:
             await append(batches)
             await held.wait()
 
@@ -129,3 +135,80 @@ async def test_a_newer_producer_shuts_out_the_older_on_another_connection(server
             outcomes.append(answer.error.code)
     assert outcomes == [0, 0, 10, 0]
     assert await stored(server.broker, "s") == [0, 1, 3]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_producer_that_never_reads_its_answers_is_cut_and_what_it_sent_is_stored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = {"unacknowledged_requests": 16}
+    async with running(stall_timeout_s=0.5, limits=limits) as server, Connection(server.grpc_port) as connection:
+        bad = frame(b"\xff" * 8)  # its answer is far longer than itself
+        call = connection.call(PUBLISH_STREAM, frame(GOOD) + bad * 3_000, half_close=False)
+        await until(lambda: server.broker.log.last_offset == 1)
+        with structlog.testing.capture_logs() as lines:
+            await until(lambda: any(line["event"] == "call_cut" for line in lines))
+        answers = await connection.messages(call, 200)
+        assert await connection.status(call) == (UNAVAILABLE, "nothing was taken of this call's answers for 0.5 s")
+        assert producer_pb2.PublishStreamResponse.FromString(answers[0]).ack.stored == 1
+        async with Connection(server.grpc_port) as other:
+            assert await publishes(other)
+        assert await stored(server.broker, "s") == ["good", "good"]
+    assert not caplog.records
+
+
+async def test_a_reader_that_never_takes_its_frames_is_cut_and_gives_its_place_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running(stall_timeout_s=0.5) as server, Connection(server.grpc_port) as connection:
+        for _ in range(20):
+            await server.broker.submit(Draft("s", [wire.record("x" * 10_000)] * 10))
+        subscribe = consumer_pb2.SubscribeRequest(streams=["s"], **{"from": "earliest"}).SerializeToString()
+        calls = [connection.call(SUBSCRIBE, frame(subscribe)) for _ in range(5)]
+        await until(lambda: len(server.broker.subscriptions) == 5)
+        await until(lambda: not server.broker.subscriptions)
+        connection.reset(calls[1])
+        assert (await connection.status(calls[0]))[0] == UNAVAILABLE
+    assert not caplog.records
+
+
+async def test_peers_that_take_nothing_do_not_hold_up_a_drain() -> None:
+    async with running(stall_timeout_s=0.5) as server, Connection(server.grpc_port) as connection:
+        for _ in range(20):
+            await server.broker.submit(Draft("s", [wire.record("x" * 10_000)] * 10))
+        subscribe = consumer_pb2.SubscribeRequest(streams=["s"], **{"from": "earliest"}).SerializeToString()
+        connection.call(SUBSCRIBE, frame(subscribe))
+        connection.call(PUBLISH_STREAM, frame(b"\xff" * 8) * 3_000, half_close=False)
+        await until(lambda: len(server.broker.subscriptions) == 1)
+        began = time.monotonic()
+        await server.server.drain(0.0)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("flag", [2, 7, 255])
+async def test_of_a_frame_with_a_wrong_flag_nothing_is_stored(server: Running, flag: int) -> None:
+    async with Connection(server.grpc_port) as connection:
+        for method, message in UNARY.items():
+            assert (await connection.status(connection.call(method, frame(message, flag=flag))))[0] == INVALID
+        call = connection.call(PUBLISH_STREAM, frame(GOOD) + frame(GOOD, flag=flag) + frame(GOOD))
+        answers = [producer_pb2.PublishStreamResponse.FromString(data) for data in await connection.messages(call, 2)]
+        assert [(answer.ack.stored, answer.error.code) for answer in answers] == [(1, OK), (0, INVALID)]
+        await connection.status(call)  # what came after is not read, and not acknowledged
+        assert await publishes(connection)
+    assert await stored(server.broker, "s") == ["good"] * 2
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json", ""])
+async def test_a_call_of_another_media_type_is_taken_for_what_it_says(server: Running, media_type: str) -> None:
+    async with Connection(server.grpc_port) as connection:
+        for method in (PUBLISH, PUBLISH_STREAM):
+            assert (await connection.status(connection.call(method, frame(GOOD), media_type=media_type)))[0] == OK
+            await connection.status(connection.call(method, b'{"stream": "s"}', media_type=media_type))
+        assert await publishes(connection)
+    assert await stored(server.broker, "s") == ["good"] * 3

@@ -306,7 +306,7 @@ async def test_a_full_queue_slows_the_producer_and_drops_nothing() -> None:
     async with running(limits={"queue_bytes": 100_000}) as server:
         held, append = asyncio.Event(), server.broker.log.append
 
-        async def stalled(batches: list[Batch]) -> None:
+        async def stalled(batches: list[Batch], *rest: object, **options: object) -> None:
             await held.wait()
             await append(batches)
 

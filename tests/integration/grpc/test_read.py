@@ -13,13 +13,16 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from rat.v1 import admin_pb2 as admin
-from rat.v1 import admin_pb2_grpc, consumer_pb2_grpc, record_pb2
+from rat.v1 import admin_pb2_grpc, consumer_pb2_grpc, producer_pb2_grpc, record_pb2
 from rat.v1 import consumer_pb2 as pb
 
+from ratsvc.client import Consumer
+from ratsvc.client.frames import Received
 from ratsvc.core.record import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.quickmem import from_data_value, wire
 from tests.conftest import Running, running
+from tests.integration.grpc.test_publish import request
 
 
 @pytest_asyncio.fixture
@@ -98,6 +101,7 @@ async def test_a_reader_that_reads_nothing_holds_nobody_up(server: Running, chan
         ({"streams": ["(a+)+$"]}, "streams"),
         ({"streams": ["s"], "from": "newest"}, "from"),
         ({"streams": ["s"], "until": "x"}, "until"),
+        ({"streams": ["s"], "until": "0ther-1"}, "until"),
         ({"streams": ["s"], "heartbeat": Duration(nanos=1)}, "heartbeat"),
         ({"streams": ["s"], "heartbeat": Duration(seconds=4_000)}, "heartbeat"),
         ({"streams": ["s"], "overflow": 9}, "overflow"),
@@ -190,6 +194,31 @@ async def test_a_page_fits_into_a_message_that_any_client_takes(server: Running,
     assert pages < 10
 
 
+async def test_frames_fit_into_what_any_client_takes_and_are_made_once_for_all(
+    server: Running, channel: grpc.aio.Channel
+) -> None:
+    small: list[object] = ["x" * 400] * 10_000
+    large: list[object] = [bytes([n]) * 698_900 for n in range(6)]
+    large[-1] = bytes(698_900 + 4 * 2**20 - request("s", *large).ByteSize())
+    for values in (small, large):
+        whole = request("s", *values)
+        assert whole.ByteSize() in (4_120_003, 4 * 2**20)
+        await producer_pb2_grpc.ProducerServiceStub(channel).Publish(whole)
+    total = len(small) + len(large)
+    live = subscribe(channel, "s", start="latest")
+    await live.read()
+    for _ in range(2):
+        frames = [frame async for frame in subscribe(channel, "s", limit=total)]
+        batches = [frame.batch for frame in frames if frame.HasField("batch")]
+        assert [from_data_value(r.value) for batch in batches for r in batch.records] == [*small, *large]
+        assert [batch.first_offset for batch in batches][0::2] == [1, len(small) + 1]
+    await put(server, "s", *large)
+    assert sum([len((await live.read()).batch.records) for _ in range(2)]) == len(large)
+    live.cancel()
+    consumer = Consumer(server.http_url, "s", from_="earliest", limit=total)
+    assert [item.value async for item in consumer if isinstance(item, Received)] == [*small, *large]
+
+
 async def test_a_page_that_was_cut_keeps_its_gaps(server: Running, channel: grpc.aio.Channel) -> None:
     for n in range(6):
         await put(server, "s", bytes([n]) * 1_000_000)
@@ -215,7 +244,7 @@ async def test_a_failure_in_a_subscription_says_nothing_of_itself(server: Runnin
         raise KeyError("/secret/path")
 
     await put(server, "s", 1)
-    server.broker.log.read = broken  # type: ignore[method-assign,assignment]
+    server.broker.read = broken  # type: ignore[method-assign,assignment]
     fetch = consumer_pb2_grpc.ConsumerServiceStub(channel).Fetch(pb.FetchRequest(streams=["s"]))
     subscription = subscribe(channel, "s")
     await subscription.read()

@@ -37,7 +37,9 @@ async def test_two_ways_to_frame_a_body_are_refused_and_the_second_request_is_no
     await refused(server, head + smuggled, 400, closed=True)
 
 
-@pytest.mark.parametrize("length", ["+5", "0x5", "1" + "0" * 21, "-1", "5, 6"])
+@pytest.mark.parametrize(
+    "length", ["+5", "0x5", "1" + "0" * 21, "-1", "5, 6", "5,5", "5\r\nContent-Length: 5", "", "5_0"]
+)
 async def test_a_content_length_that_is_none_is_refused(server: Running, length: str) -> None:
     head = get("/v1/streams/a", "Content-Type: text/plain", f"Content-Length: {length}", method="POST")
     await refused(server, head + b"hello", 400, closed=True)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import Running
-from tests.integration.http.raw import get, send
+from tests.integration.http.raw import Answer, get, parse_head, send
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
@@ -307,6 +307,74 @@ async def test_a_body_that_pauses_too_long_is_refused(
         head = get("/v1/streams/a", "Content-Type: text/plain", "Content-Length: 10", method="POST")
         answer = await send(server.http_port, head + b"half")
         assert (answer.status, answer.problem()["field"], answer.closed) == (408, "body", True)
+
+
+async def trickled(port: int, framing: str, pieces: list[bytes], media_type: str = "text/plain") -> Answer:
+    """The answer to a body that comes piece by piece, 0.1 s apart, for as long as there is none."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answered = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
+    writer.write(get("/v1/streams/a", f"Content-Type: {media_type}", framing, method="POST"))
+    for piece in pieces:
+        await asyncio.wait({answered}, timeout=0.1)
+        if answered.done():
+            break
+        writer.write(piece)
+    status, headers = parse_head(await asyncio.wait_for(answered, 10))
+    body = await reader.readexactly(int(headers["content-length"]))
+    writer.transport.abort()
+    return Answer(status, headers, body, headers.get("connection") == "close")
+
+
+DROPS = [b"4\r\n[1]\n\r\n"] * 10
+
+
+@pytest.mark.parametrize(
+    ("framing", "media_type", "pieces", "status"),
+    [
+        ("Content-Length: 20", "text/plain", [b"a\n"] * 10, 408),
+        ("Content-Length: 4000", "text/plain", [b"a" * 399 + b"\n"] * 10, 200),
+        ("Content-Length: 20", "text/plain", [b"a" * 20], 200),
+        ("Transfer-Encoding: chunked", "application/json", DROPS, 408),
+        ("Transfer-Encoding: chunked", "application/x-ndjson", [*DROPS, b"0\r\n\r\n"], 200),
+    ],
+)
+async def test_a_body_must_keep_to_the_least_rate_unless_it_is_slow_by_nature(
+    run_server: Callable[..., AbstractAsyncContextManager[Running]],
+    framing: str,
+    media_type: str,
+    pieces: list[bytes],
+    status: int,
+) -> None:
+    async with run_server(limits={"body_timeout_s": 0.5, "body_bytes_per_s": 2_000}) as server:
+        answer = await trickled(server.http_port, framing, pieces, media_type)
+        assert answer.status == status, answer
+        if status == 408:
+            assert (answer.problem()["field"], answer.closed) == ("body", True)
+            assert "2000 bytes/s" in answer.problem()["detail"]
+            assert not server.broker.list()
+
+
+async def test_a_rate_of_nothing_asks_for_none(run_server: Callable[..., AbstractAsyncContextManager[Running]]) -> None:
+    async with run_server(limits={"body_timeout_s": 0.5, "body_bytes_per_s": 0}) as server:
+        assert (await trickled(server.http_port, "Content-Length: 20", [b"a\n"] * 10)).status == 200
+
+
+async def test_time_in_which_the_service_takes_nothing_does_not_count_against_a_body(
+    run_server: Callable[..., AbstractAsyncContextManager[Running]],
+) -> None:
+    limits = {"body_timeout_s": 0.2, "body_bytes_per_s": 1_000_000, "request_bytes": 2_048, "value_bytes": 1_024}
+    async with run_server(limits={**limits, "batch_records": 1_000}) as server:
+        room = server.broker.wait_for_room
+
+        async def later() -> None:
+            await asyncio.sleep(0.02)
+            await room()
+
+        server.broker.wait_for_room = later  # type: ignore[method-assign]
+        body = b"".join(b"%d\n" % n for n in range(50_000))  # over a request in one piece: stored as it comes
+        async with httpx.AsyncClient(base_url=server.http_url, timeout=60) as http:
+            answer = await http.post("/v1/streams/a", content=body, headers=NDJSON)
+        assert answer.json()["stored"] == 50_000
 
 
 async def test_a_full_queue_holds_the_client_back(

@@ -170,6 +170,8 @@ async def test_a_position_of_another_epoch_or_the_future_is_a_gap(http: httpx.As
         ("limit=9999999999999999999999", "limit"),
         ("until=never", "until"),
         ("until=other-1", "until"),
+        ("format=page&until=other-1", "until"),
+        ("format=sse&until=other-1", "until"),
         ("heartbeat=0", "heartbeat"),
         ("heartbeat=3601", "heartbeat"),
         ("heartbeat=NaN", "heartbeat"),

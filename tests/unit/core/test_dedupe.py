@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratsvc.core.dedupe import REMEMBERED, Dedupe
+from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe
 from ratsvc.core.record import ProducerRef
 from ratsvc.errors import Busy, OutOfSequence, ProducerFenced
 
@@ -16,7 +16,8 @@ DAY = 86400 * 10**9
 def store(dedupe: Dedupe, ref: ProducerRef, count: int, offset: int, now: int = 0) -> tuple[int, int]:
     dropped, first = dedupe.duplicates(ref, count, now)
     if dropped < count:
-        dedupe.stored(ref, ref.sequence + dropped, count - dropped, offset, now)
+        dedupe.claim(Claim(ref, ref.sequence + dropped, count - dropped, offset), now)
+        dedupe.commit()
     return dropped, first
 
 
@@ -93,3 +94,24 @@ def test_whatever_is_sent_each_sequence_is_stored_once_and_in_order(sends: list[
             assert first == sequence  # offsets equal sequences here
         stored += range(sequence + dropped, sequence + count)
     assert stored == list(range(1, len(stored) + 1))
+
+
+def test_what_a_failed_commit_claimed_is_taken_back() -> None:
+    dedupe = Dedupe(10, DAY)
+    store(dedupe, ProducerRef("p", 1, 1), 3, 1)
+    dedupe.claim(Claim(ProducerRef("p", 1, 4), 4, 2, 10), 1)
+    dedupe.claim(Claim(ProducerRef("p", 2, 1), 1, 1, 12), 1)
+    dedupe.claim(Claim(ProducerRef("q", 1, 1), 1, 1, 13), 1)
+    dedupe.rollback()
+    assert set(dedupe.producers) == {"p"}
+    assert store(dedupe, ProducerRef("p", 1, 4), 2, 20) == (0, 0)
+    assert store(dedupe, ProducerRef("p", 1, 1), 5, 99) == (5, 1)
+
+
+def test_idle_producers_expire() -> None:
+    dedupe = Dedupe(10, DAY)
+    store(dedupe, ProducerRef("a", 0, 1), 1, 1, now=0)
+    store(dedupe, ProducerRef("b", 0, 1), 1, 2, now=0)
+    store(dedupe, ProducerRef("a", 0, 2), 1, 3, now=DAY // 2)
+    dedupe.expire(DAY)
+    assert (set(dedupe.producers), dedupe.forgotten) == ({"a"}, ["b"])

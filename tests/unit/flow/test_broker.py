@@ -12,7 +12,7 @@ import pytest
 from ratsvc.core.cursor import Cursor, Earliest, LastN, SinceTime, Start
 from ratsvc.core.record import Batch, Draft, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.retention import Retention
-from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.errors import Busy, InvalidArgument, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.broker import Broker, Overflow, ReadRequest
 from ratsvc.settings import load
 
@@ -77,6 +77,14 @@ async def test_a_limit_and_an_until_end_exactly_there() -> None:
         assert offsets(items) == [1, 2, 3, 4, 5]
         assert isinstance(items[-1], End)
         assert await drain_items(one, ReadRequest(("none",), until="now")) == [End(10, "until")]
+
+
+async def test_an_until_of_another_epoch_is_refused_and_leaves_no_subscription() -> None:
+    async with broker() as one:
+        with pytest.raises(InvalidArgument, match="until") as caught:
+            await one.subscribe(ReadRequest(("s",), until=Cursor("other", 1)))
+        assert caught.value.field == "until"
+        assert not one.subscriptions
 
 
 async def test_filters_pass_what_was_asked_for_and_the_position_moves_past_the_rest() -> None:
@@ -171,7 +179,7 @@ async def test_producers_pause_while_the_queue_is_full_and_nothing_is_lost() -> 
     async with broker(limits={"queue_records": 10}) as one:
         held, append = asyncio.Event(), one.log.append
 
-        async def stalled(batches: list[Batch]) -> None:
+        async def stalled(batches: list[Batch], *rest: object, **options: object) -> None:
             await held.wait()
             await append(batches)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ratsvc.errors import RatError
+from ratsvc.errors import RatError, SettingsError
 from ratsvc.http_api.head import check
-from ratsvc.settings import Limits
+from ratsvc.settings import Settings, load
 
 HOST = (b"host", b"localhost:8080")
 
@@ -25,14 +25,14 @@ def scope(target: bytes = b"/healthz", *headers: tuple[bytes, bytes], **changes:
     }
 
 
-def refused(given: dict[str, Any], limits: Limits | None = None) -> RatError:
+def refused(given: dict[str, Any], settings: Settings | None = None) -> RatError:
     with pytest.raises(RatError) as caught:
-        check(given, limits or Limits())
+        check(given, settings or load())
     return caught.value
 
 
 def test_a_plain_head_passes() -> None:
-    head = check(scope(b"/v1/streams/a%2Eb?x=1"), Limits())
+    head = check(scope(b"/v1/streams/a%2Eb?x=1"), load())
     assert (head.method, head.path, head.has_body) == ("GET", "/v1/streams/a.b", False)
 
 
@@ -67,7 +67,7 @@ def test_ambiguous_and_malformed_headers_are_refused(headers: tuple[tuple[bytes,
 
 
 def test_what_is_too_large_is_refused() -> None:
-    limits = Limits()
+    limits = load().limits
     assert refused(scope(b"/" + b"a" * limits.uri_bytes)).http_status == 414
     assert refused(scope(b"/?" + b"a" * limits.uri_bytes)).http_status == 414
     many = [(b"x-%d" % at, b"1") for at in range(limits.header_count)]
@@ -101,11 +101,49 @@ def test_bad_targets_are_refused(target: bytes, status: int) -> None:
 @pytest.mark.parametrize("header", [(b"sec-fetch-site", b"cross-site"), (b"origin", b"null")])
 def test_a_page_of_another_site_may_read_but_not_write(header: tuple[bytes, bytes]) -> None:
     assert refused(scope(b"/v1/streams/a", HOST, header, method="POST")).http_status == 403
-    assert check(scope(b"/v1/streams/a", HOST, header), Limits()).path == "/v1/streams/a"
+    assert check(scope(b"/v1/streams/a", HOST, header), load()).path == "/v1/streams/a"
     same = (b"sec-fetch-site", b"same-origin")
-    assert check(scope(b"/v1/streams/a", HOST, same, method="POST"), Limits()).method == "POST"
+    assert check(scope(b"/v1/streams/a", HOST, same, method="POST"), load()).method == "POST"
 
 
 def test_the_absolute_form_is_taken_for_the_host_itself() -> None:
-    assert check(scope(b"HTTP://LOCALHOST:8080/healthz"), Limits()).path == "/healthz"
-    assert check(scope(b"http://localhost:8080"), Limits()).path == "/"
+    assert check(scope(b"HTTP://LOCALHOST:8080/healthz"), load()).path == "/healthz"
+    assert check(scope(b"http://localhost:8080"), load()).path == "/"
+
+
+HOSTS = {"allowed_hosts": ["Rat.example.com", "10.0.0.1:8080", "[::1]"]}
+
+
+@pytest.mark.parametrize("host", ["rat.example.com", "RAT.example.com:80", "10.0.0.1:8080", "[::1]", "[::1]:8080"])
+def test_a_host_that_is_allowed_is_answered(host: str) -> None:
+    assert check(scope(b"/v1/streams", (b"host", host.encode())), load(flags=HOSTS)).path == "/v1/streams"
+
+
+@pytest.mark.parametrize("host", ["example.com", "rat.example.com.evil.com", "10.0.0.1", "10.0.0.1:80", "[::2]"])
+def test_any_other_host_is_misdirected_but_to_a_probe(host: str) -> None:
+    error = refused(scope(b"/v1/streams", (b"host", host.encode())), load(flags=HOSTS))
+    assert (error.http_status, error.field) == (421, "host")
+    assert check(scope(b"/readyz", (b"host", host.encode())), load(flags=HOSTS)).path == "/readyz"
+
+
+def test_a_request_without_a_host_is_misdirected_where_hosts_are_named() -> None:
+    given = scope(b"/v1/streams", (b"x", b"y"), http_version="1.0")
+    assert check(given, load()).path == "/v1/streams"
+    assert refused(given, load(flags=HOSTS)).http_status == 421
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("allowed_hosts", "http://a"),
+        ("allowed_hosts", "a/b"),
+        ("allowed_hosts", ""),
+        ("cors_origins", "a.example.com"),
+        ("cors_origins", "https://a.example.com/"),
+        ("cors_origins", "https://*.example.com"),
+        ("cors_origins", "null"),
+    ],
+)
+def test_a_setting_that_is_no_host_or_origin_is_an_error(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load(flags={name: [value]})

@@ -1,0 +1,19 @@
+"""How much room the engines may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, frozen=True)
+class DiskLimits:
+    """How much of a disk a log may take."""
+
+    log_bytes: int = 0
+    """Of records; 0: as the disk has room."""
+    reserve_bytes: int = 0
+    """So much is left free: with less, no records are taken."""
+    trim_percent: float = 100.0
+    """Of the disk in use: from there on, the oldest records go as new ones come."""
+    full_percent: float = 100.0
+    """Of the disk in use: from there on, no records are taken."""

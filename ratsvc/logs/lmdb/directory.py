@@ -1,0 +1,130 @@
+"""What lies beside the database in a data directory: the lock, and the high-water mark.
+
+The lock (`flock` on `lock`, given back by the kernel however a process ends) lets one process use the directory.
+The mark (`mark`) says how far the log had got: a database that is behind it was emptied, cut or put back from a
+copy, and is refused. It is written after each commit that is on disk, into one of two slots by turns, so that a torn
+write leaves the other one; it is never ahead of the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from ratsvc.errors import LogRefused
+from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
+
+_log = structlog.get_logger()
+
+ADVICE = "Keep a copy; `ratsvc log export` saves what can be read, `ratsvc log import` makes a new log of it"
+SLOT_BYTES = 512
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+
+
+class Mark(NamedTuple):
+    """How far a log had got."""
+
+    epoch: str
+    commits: int
+    last_offset: int
+    chain: int
+    """The running checksum over all rows ever committed."""
+
+
+class Directory:
+    """A data directory that this process alone uses, until `close`.
+
+    Args:
+        path: made when it does not exist.
+
+    Raises:
+        LogRefused: it cannot be made, written, or is in use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = path / "data.mdb"
+        self.journal = path / "journal"
+        self._mark = -1
+        try:
+            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise LogRefused(f"cannot use the data directory {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(self._lock, 100, 0).decode("ascii", "replace").strip() or "another process"
+            os.close(self._lock)
+            raise LogRefused(f"the data directory {path} is in use by {owner}") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()}\n".encode(), 0)
+        kind = _file_system(path)
+        if kind in NETWORK:
+            _log.warning("data_dir_on_network", file_system=kind, hint="locks and fsync may not hold there")
+
+    def mark(self) -> Mark | None:
+        """The newest mark; None when there never was one. Raises LogRefused."""
+        try:
+            data = (self.path / "mark").read_bytes()
+        except FileNotFoundError:
+            return None
+        found = []
+        for slot in (data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]):
+            try:
+                found.append(unsealed(slot[1 : 1 + slot[0]], Mark, "the mark"))
+            except (Damaged, IndexError):
+                continue
+        if not found:
+            raise LogRefused(f"{self.path / 'mark'} is damaged: it is not known how far the log had got. {ADVICE}")
+        return max(found, key=lambda mark: mark.commits)
+
+    def set_mark(self, mark: Mark) -> None:
+        """Remembers how far the log has got: 3 µs."""
+        if self._mark < 0:
+            self._mark = os.open(self.path / "mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            if os.fstat(self._mark).st_size < 2 * SLOT_BYTES:
+                os.ftruncate(self._mark, 2 * SLOT_BYTES)
+                os.fsync(self._mark)
+                self.sync()
+        data = sealed(mark)
+        os.pwrite(self._mark, bytes([len(data)]) + data, mark.commits % 2 * SLOT_BYTES)
+
+    def sync(self) -> None:
+        """Makes the names of new files durable."""
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def free(self) -> tuple[int, int]:
+        """Bytes free on the disk, and its size."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    def close(self) -> None:
+        """Gives the directory back."""
+        if self._mark >= 0:
+            os.close(self._mark)
+        os.close(self._lock)
+
+
+def _file_system(path: Path) -> str:
+    """The kind of the file system that `path` is on; "" when that is not known."""
+    place = str(path.resolve())
+    kind, longest = "", -1
+    try:
+        mounts = Path("/proc/mounts").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    for line in mounts:
+        _, point, found, *_ = line.split()
+        point = point.replace("\\040", " ")
+        if len(point) > longest and (place == point or place.startswith(point.rstrip("/") + "/")):
+            kind, longest = found, len(point)
+    return kind

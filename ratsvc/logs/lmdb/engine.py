@@ -1,0 +1,482 @@
+"""The `lmdb` engine: records outlive the process.
+
+A commit writes rows, index, streams, producers and the log's own figures in one transaction, so that they agree
+whenever the process or the machine stops. With `always` each append is such a commit. With `interval` an append goes
+to the journal first, and the commit follows within the interval.
+
+What a write changes is worked out on copies and shows when the write is done: a failed one changes nothing.
+Retention is worked out on figures alone; rows that nobody may read any more are swept by later commits, a bounded
+number each. A record's age is the time that the log was open since: a wrong clock, or a pause, expires nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from errno import EDQUOT, ENOSPC
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import monotonic, monotonic_ns
+
+import google_crc32c
+import lmdb
+import structlog
+
+from ratsvc.core.dedupe import Claim, Dedupe
+from ratsvc.core.record import Batch, Gap
+from ratsvc.core.registry import Registry, StreamInfo
+from ratsvc.core.retention import Retention
+from ratsvc.errors import DiskFull, LogRefused
+from ratsvc.logs.limits import DiskLimits
+from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
+from ratsvc.logs.lmdb.evict import drop_row, evict, trim
+from ratsvc.logs.lmdb.finding import first_since, newest, rows_of
+from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
+from ratsvc.logs.lmdb.kept import FORMAT, META, Change, Meta, load_meta, load_streams
+from ratsvc.logs.lmdb.places import Place, Reader, entries, order
+from ratsvc.logs.lmdb.producers import Producers
+from ratsvc.logs.lmdb.room import Oldest, Room
+from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed, text_of
+from ratsvc.logs.lmdb.store import MIB, Store
+
+_log = structlog.get_logger()
+
+RESERVED = 1 << 20
+PENDING_BYTES = 16 * MIB
+MERGED = 32
+ROWS_A_READ = 500
+LOOKS_A_READ = 2_000
+EXPIRED_A_CALL = 500
+SWEPT_A_COMMIT = 2_000
+FIRST_LONGEST = 64 * 1024
+
+
+class LmdbLog:
+    """See `ratsvc.logs.protocol.Log`.
+
+    Args:
+        directory: of this process alone.
+        policy: what is kept of a stream by the settings.
+        flush_interval_s: 0: each append is on disk when it returns; else it may be that much later.
+        limits: how much of the disk it may take; looked at twice a second.
+        clock: nanoseconds that never go back.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        registry: Registry,
+        dedupe: Dedupe,
+        directory: Path,
+        *,
+        policy: Callable[[str], Retention],
+        flush_interval_s: float = 0.0,
+        limits: DiskLimits | None = None,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        self.registry = registry
+        self.dedupe = dedupe
+        self.bytes = 0
+        self._policy = policy
+        self._interval_s = flush_interval_s
+        self._clock = clock
+        self._places: dict[str, Place] = {}
+        self._dirty: dict[str, None] = {}
+        self._trash: dict[int, int] = {}
+        self._pending: list[Group] = []
+        self._pending_rows: list[Row] = []
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._writing = asyncio.Lock()
+        self._is_broken = False
+        self._oldest = Oldest()
+        self._expire_from = ""
+        self._directory = Directory(directory)
+        try:
+            self._store = Store(self._directory)
+            self._room = Room(limits or DiskLimits(), self._directory, self._store)
+            try:
+                self._load()
+            except BaseException:
+                self._store.close()
+                raise
+        except BaseException:
+            self._directory.close()
+            raise
+
+    # Opening
+
+    def _load(self) -> None:
+        self._opened = self._clock()
+        try:
+            found = load_meta(self._store, self._directory)
+            self._meta = found or Meta(FORMAT, secrets.token_hex(4), 0, 0, 0, 0, 0, 1, 0, FIRST_LONGEST, 0)
+            self.epoch = self._meta.epoch
+            self.last_offset = self._meta.last_offset
+            self.last_time_ns = self._meta.last_time_ns
+            self._uptime_before = self._meta.uptime_ns
+            self._next_sid = self._meta.next_sid
+            self._reader = Reader(self._store, self._meta.longest)
+            self._load_streams()
+            self._producers = Producers(self._store, self.dedupe)
+        except (Damaged, lmdb.Error) as error:
+            raise LogRefused(f"{self._directory.data} is damaged: {error}. {ADVICE}") from None
+        self._journal = Journal(self._directory.journal)
+        self._replay()
+        self.last_offset = max(self.last_offset, self._meta.reserved)
+        self._store.compact()
+
+    def _load_streams(self) -> None:
+        with self._store.cursor(b"tombstones") as cursor:
+            gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
+        self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
+        with self._store.cursor(b"trash") as cursor:
+            self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
+        for place in load_streams(self._store, self._policy):
+            info = place.info
+            self.registry.add(info)
+            self._places[info.name] = place
+            self.bytes += info.bytes
+            self._oldest.push(info)
+            if info.evicted_through:
+                self._trash[place.sid] = info.evicted_through
+
+    def _replay(self) -> None:
+        """Takes over what a crash left in the journal."""
+        records = 0
+        for group in self._journal.groups():
+            if group.rows and group.rows[-1].first + group.rows[-1].records - 1 <= self.last_offset:
+                continue  # it is in the database: the crash came before the journal was emptied
+            changes: dict[str, Change] = {}
+            rows = []
+            for kept in group.rows:
+                place = self._places.get(kept.stream)
+                if place is None:
+                    info = StreamInfo(kept.stream, Retention().over(self._policy(kept.stream)), kept.created_ns)
+                    place = self._adopt(info, kept.sid)
+                    self._next_sid = max(self._next_sid, kept.sid + 1)
+                entry = Entry(kept.first, kept.records, kept.crc, kept.size, kept.time_ns, kept.uptime_ns)
+                rows.append(Row(kept.sid, entry, kept.body))
+                self._change(place, changes).add(rows[-1])
+                records += kept.records
+            for claim in group.claims:
+                self.dedupe.claim(claim.claim(), self.uptime_ns)
+            self.dedupe.commit()
+            if rows:
+                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
+            for change in changes.values():
+                self._trim(change)
+            self._keep(group, rows, changes)
+        if records:
+            _log.info("journal_replayed", records=records)
+
+    # Writing
+
+    @property
+    def uptime_ns(self) -> int:
+        """Nanoseconds that the log was open, in all its runs."""
+        return self._uptime_before + self._clock() - self._opened
+
+    async def append(self, batches: Sequence[Batch], claims: Sequence[Claim] = (), *, flushed: bool = False) -> None:
+        if self._room.is_full:
+            raise DiskFull("the disk is nearly full: no records are taken until there is room", retry_after_s=5)
+        async with self._writing:
+            uptime = self.uptime_ns
+            changes: dict[str, Change] = {}
+            rows = []
+            for batch in batches:
+                change = self._change(self._places[batch.stream], changes)
+                rows.append(row_of(batch, change.place.sid, change.chain, uptime))
+                change.add(rows[-1])
+            for change in changes.values():
+                self._trim(change)
+            size = sum(len(row.body) for row in rows)
+            must_flush = flushed or not self._interval_s or batches[-1].last > self._meta.reserved
+            if must_flush or self._pending_bytes + size > PENDING_BYTES:
+                await self._commit(changes, rows, claims)
+                return
+            group = Group([self._journalled(row, b.stream) for row, b in zip(rows, batches, strict=True)],
+                          [JournalClaim.of(claim) for claim in claims])  # fmt: skip
+            try:
+                await self._store.in_thread(lambda: self._journal.append(group))
+            except OSError as error:
+                if error.errno in (ENOSPC, EDQUOT):
+                    raise DiskFull("the disk is full: no records are taken until there is room") from None
+                self._is_broken = True
+                raise
+            self._keep(group, rows, changes)
+
+    async def flush(self) -> None:
+        """Returns when all that was written is on disk."""
+        async with self._writing:
+            if self._pending or self._dirty:
+                await self._commit({}, (), ())
+
+    async def create(self, info: StreamInfo) -> None:
+        self._adopt(info, self._next_sid)
+        self._next_sid += 1
+
+    async def update(self, info: StreamInfo, asked: Retention, retention: Retention) -> None:
+        def change(one: Change) -> None:
+            one.info.asked, one.info.retention = asked, retention
+            self._trim(one)
+
+        await self._alter(info, change)
+
+    async def end(self, info: StreamInfo) -> None:
+        def change(one: Change) -> None:
+            one.info.ended = True
+
+        await self._alter(info, change)
+
+    async def purge(self, info: StreamInfo) -> None:
+        await self._alter(info, self._empty)
+
+    async def delete(self, info: StreamInfo) -> None:
+        async with self._writing:
+            change = self._change(self._places[info.name], {})
+            self._empty(change)
+            await self._commit({info.name: change}, (), (), removed=change.place)
+
+    async def tend(self) -> None:
+        """Expires what is too old, looks at the disk, and flushes what is due. Called twice a second."""
+        self.dedupe.expire(self.uptime_ns)
+        async with self._writing:
+            self._room.look(self.bytes)
+            changes: dict[str, Change] = {}
+            page = self.registry.page(">", self._expire_from, EXPIRED_A_CALL)
+            self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
+            for info in page:
+                if info.records and info.retention.max_age_s:
+                    change = self._change(self._places[info.name], {})
+                    if self._trim(change):
+                        changes[info.name] = change
+            self._keep_within(changes)
+            due = self._pending and monotonic() - self._pending_since + 0.6 > self._interval_s
+            if changes or due or self._trash or self.dedupe.forgotten:
+                try:
+                    await self._commit(changes, (), ())
+                except DiskFull as error:
+                    _log.warning("flush_failed", error=error.detail)
+
+    def _keep_within(self, changes: dict[str, Change]) -> None:
+        """Evicts the oldest rows of all while the log is over its bound."""
+        for _ in range(SWEPT_A_COMMIT):
+            now = self.bytes + sum(change.info.bytes - change.place.info.bytes for change in changes.values())
+            if not self._room.max_bytes or now <= self._room.max_bytes or not self._drop_oldest(changes):
+                return
+
+    async def close(self) -> None:
+        try:
+            async with self._writing:
+                if not self._is_broken:
+                    await self._commit({}, (), (), closing=True)
+        except DiskFull as error:
+            _log.warning("flush_failed", error=error.detail)
+        finally:
+            self._store.close()
+            self._journal.close()
+            self._directory.close()
+
+    def _adopt(self, info: StreamInfo, sid: int) -> Place:
+        self.registry.add(info)
+        self._dirty[info.name] = None
+        place = self._places[info.name] = Place(info, sid)
+        return place
+
+    def _change(self, place: Place, changes: dict[str, Change]) -> Change:
+        name = place.info.name
+        if name not in changes:
+            changes[name] = Change.of(place)
+        return changes[name]
+
+    async def _alter(self, info: StreamInfo, alter: Callable[[Change], None]) -> None:
+        async with self._writing:
+            changes: dict[str, Change] = {}
+            alter(self._change(self._places[info.name], changes))
+            await self._commit(changes, (), ())
+
+    def _entries(self, change: Change) -> Iterable[Entry]:
+        return entries(self._store, change.place.sid, change.info.first_offset, [*change.place.recent, *change.rows])
+
+    def _body(self, change: Change, entry: Entry) -> bytes | None:
+        recent = [*change.place.recent, *change.rows]
+        if recent and entry.first >= recent[0].entry.first:
+            return next(row.body for row in recent if row.entry.first == entry.first)
+        return self._reader.body(entry)
+
+    def _trim(self, change: Change) -> bool:
+        """Applies a stream's retention. Whether anything went."""
+        before = change.info.records
+        try:
+            trim(change.info, partial(self._entries, change), partial(self._body, change), self.uptime_ns)
+        except Damaged as error:
+            _log.error("log_damaged", stream=change.info.name, error=str(error))
+        return change.info.records < before
+
+    def _empty(self, change: Change) -> None:
+        """Removes all records of a stream."""
+        info = change.info
+        if info.records:
+            evict(info, info.last_offset, info.records, info.bytes, info.updated_ns, 0)
+        info.purged_through = info.evicted_through
+
+    def _keep(self, group: Group, rows: list[Row], changes: dict[str, Change]) -> None:
+        """Shows what is in the journal."""
+        if not self._pending:
+            self._pending_since = monotonic()
+        self._pending.append(group)
+        self._pending_rows += rows
+        self._pending_bytes += sum(len(row.body) for row in rows)
+        self._apply(changes, rows)
+        self._dirty.update(dict.fromkeys(changes))
+
+    def _apply(self, changes: dict[str, Change], rows: Sequence[Row]) -> None:
+        for change in changes.values():
+            self.bytes += change.info.bytes - change.place.info.bytes
+            change.apply()
+            self._oldest.push(change.place.info)
+        if rows:
+            self.last_offset = rows[-1].entry.last
+            self.last_time_ns = rows[-1].entry.time_ns
+
+    def _journalled(self, row: Row, stream: str) -> JournalRow:
+        created_ns = self._places[stream].info.created_ns
+        e = row.entry
+        return JournalRow(
+            stream, created_ns, row.sid, e.first, e.count, e.crc, e.size, e.time_ns, e.uptime_ns, row.body
+        )
+
+    async def _commit(
+        self,
+        changes: dict[str, Change],
+        rows: Sequence[Row],
+        claims: Sequence[Claim],
+        *,
+        removed: Place | None = None,
+        closing: bool = False,
+    ) -> None:
+        """Puts everything that waits, and these, on the disk; then shows them."""
+        all_rows = [*self._pending_rows, *rows]
+        all_claims = [*(c.claim() for group in self._pending for c in group.claims), *claims]
+        touched = {name: Change.of(self._places[name]) for name in self._dirty} | changes
+        meta = self._next_meta(all_rows, closing)
+
+        async def fill(transaction: lmdb.Transaction) -> dict[int, int]:
+            await put_rows(self._store, transaction, all_rows)
+            self._producers.put(transaction, all_claims)
+            trash = dict(self._trash)
+            for name, change in touched.items():
+                if change.info.evicted_through:
+                    trash[change.place.sid] = change.info.evicted_through
+                transaction.put(name.encode(), change.sealed(), db=self._store[b"streams"])
+                transaction.delete(name.encode(), db=self._store[b"tombstones"])
+            if removed is not None:
+                bury(self._store, transaction, self.registry, removed)
+            left = await sweep(self._store, transaction, trash, SWEPT_A_COMMIT + 4 * len(all_rows))
+            transaction.put(META, sealed(meta), db=self._store[b"meta"])
+            return left
+
+        try:
+            self._trash = await self._store.write(fill, meta.longest)
+        except lmdb.Error:
+            self._is_broken = True  # what is on the disk is not known: nothing may be written after it
+            raise
+        self._directory.set_mark(Mark(meta.epoch, meta.commits, meta.last_offset, meta.chain))
+        self._meta = meta
+        self._reader.longest = meta.longest
+        self._producers.written()
+        self._apply(changes, rows)
+        for change in touched.values():
+            change.place.recent.clear()
+            change.place.stored = change.place.info.last_offset
+        self._dirty.clear()
+        if removed is not None:
+            self.registry.remove(removed.info)
+            del self._places[removed.info.name]
+        if self._pending:
+            self._pending, self._pending_rows, self._pending_bytes = [], [], 0
+            await self._store.in_thread(self._journal.clear)
+
+    def _next_meta(self, rows: Sequence[Row], closing: bool) -> Meta:
+        last, time_ns = self.last_offset, self.last_time_ns
+        chain, longest = self._meta.chain, self._meta.longest
+        for row in rows:
+            chain = google_crc32c.extend(chain, row.entry.crc.to_bytes(4, "big"))
+            longest = max(longest, len(row.body))
+        if rows and rows[-1].entry.last > last:
+            last, time_ns = rows[-1].entry.last, rows[-1].entry.time_ns
+        reserved = last if closing or not self._interval_s else last + RESERVED
+        return Meta(
+            FORMAT, self.epoch, last, time_ns, reserved, self._meta.commits + 1, chain, self._next_sid, self.uptime_ns,
+            longest, self.registry.floor,
+        )  # fmt: skip
+
+    # Reading
+
+    async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
+        wanted = [self._places[info.name] for info in streams if info.last_offset > after]
+        if len(wanted) <= MERGED:
+            parts = [self._reader.one(place, after) for place in wanted]
+            return _taken(parts[0] if len(parts) == 1 else heapq.merge(*parts, key=order), max_bytes)
+        by_number = {place.sid: place for place in wanted}
+        position: int | None = after
+        while position is not None:
+            found, position = self._reader.many(by_number, position, LOOKS_A_READ, max_bytes)
+            if found:
+                return _taken(found, max_bytes)
+            await asyncio.sleep(0)
+        return []
+
+    async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
+        starts = [self.last_offset]
+        for info in streams:
+            found = first_since(self._store, self._places[info.name], time_ns)
+            if found is not None:
+                starts.append(max(found.first, info.first_offset) - 1)
+        return min(starts)
+
+    async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
+        found = heapq.merge(*(newest(self._store, self._places[info.name], count) for info in streams), reverse=True)
+        return min(islice(found, count), default=self.last_offset + 1) - 1
+
+    def _drop_oldest(self, changes: dict[str, Change]) -> bool:
+        """Evicts the oldest row of all streams. False when there is none."""
+        while (popped := self._oldest.pop()) is not None:
+            first, name = popped
+            place = self._places.get(name)
+            if place is None or not place.info.records:
+                continue
+            change = self._change(place, changes)
+            info, is_oldest = change.info, change.info.first_offset == first
+            if is_oldest:
+                rows = rows_of(self._store, place, first)
+                entry, following = next(rows, None), next(rows, None)
+                if entry is None:
+                    self._empty(change)
+                else:
+                    drop_row(info, entry, following.first if following else 0, partial(self._body, change))
+            if info.records:
+                self._oldest.push(info)
+            if is_oldest:
+                return True
+        return False
+
+
+def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
+    """The first of them, until `max_bytes` or enough rows are reached."""
+    found: list[Batch | Gap] = []
+    size = 0
+    for item in items:
+        found.append(item)
+        if isinstance(item, Gap):
+            continue  # never the last one: what lies within it is not read yet
+        size += item.size
+        if size >= max_bytes or len(found) >= ROWS_A_READ:
+            break
+    return found

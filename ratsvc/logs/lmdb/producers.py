@@ -1,0 +1,123 @@
+"""Idempotent producers in the database: what `Dedupe` knows, in the transaction that stores their records.
+
+A producer has one row (its epoch, what it is expected to send, when it was used) and a ring of the places of its
+newest publishes, so that a publish costs two small puts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lmdb
+
+from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe, Producer
+from ratsvc.logs.lmdb.rows import Damaged, checksum, sealed, text_of, unsealed
+from ratsvc.logs.lmdb.store import Store
+
+_SLOT = struct.Struct(">IH")
+_PLACE = struct.Struct(">QQQI")
+
+
+class _Kept(NamedTuple):
+    id: str
+    number: int
+    epoch: int
+    expected: int
+    used_ns: int
+    publishes: int
+    """How many were ever put into the ring."""
+
+
+@dataclass(slots=True)
+class _Ring:
+    number: int
+    publishes: int
+
+
+class Producers:
+    """All producers that the database knows.
+
+    Raises:
+        Damaged: they cannot be read.
+    """
+
+    def __init__(self, store: Store, dedupe: Dedupe) -> None:
+        self._store = store
+        self._dedupe = dedupe
+        self._rings: dict[str, _Ring] = {}
+        self._next = 1
+        self._forgotten = 0
+        kept: list[tuple[str, _Kept]] = []
+        with store.cursor(b"producers") as cursor:
+            for key, value in cursor:
+                id_ = text_of(key, "a producer")
+                kept.append((id_, unsealed(value, _Kept, f"producer {id_!r}")))
+                if kept[-1][1].id != id_:
+                    raise Damaged(f"producer {id_!r} is kept in the place of {kept[-1][1].id!r}")
+        for id_, one in sorted(kept, key=lambda item: item[1].used_ns):
+            self._rings[id_] = _Ring(one.number, one.publishes)
+            self._next = max(self._next, one.number + 1)
+            places = sorted(self._places(one))
+            dedupe.table(id_)[id_] = Producer(
+                one.epoch, one.expected, one.used_ns, [s for s, _ in places], [o for _, o in places]
+            )
+
+    def put(self, transaction: lmdb.Transaction, claims: Sequence[Claim]) -> None:
+        """Writes down claims that were made on the dedupe, and removes what it has forgotten."""
+        producers, places = self._store[b"producers"], self._store[b"places"]
+        self._forgotten = len(self._dedupe.forgotten)
+        for id_ in self._dedupe.forgotten:
+            ring = self._rings.get(id_)
+            if ring is not None:
+                transaction.delete(id_.encode(), db=producers)
+                for slot in range(min(ring.publishes, REMEMBERED)):
+                    transaction.delete(_SLOT.pack(ring.number, slot), db=places)
+        touched = set()
+        for claim in claims:
+            id_ = claim.ref.id
+            ring = self._rings.get(id_)
+            if ring is None or id_ in self._dedupe.forgotten[: self._forgotten]:
+                ring = self._rings[id_] = _Ring(self._next, 0)
+                self._next += 1
+            place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
+            found = (claim.ref.epoch, claim.sequence, claim.offset)
+            transaction.put(place, _PLACE.pack(*found, _check(place, found)), db=places)
+            ring.publishes += 1
+            touched.add(id_)
+        for id_ in touched:
+            known = self._dedupe.table(id_).get(id_)
+            if known is not None:
+                ring = self._rings[id_]
+                row = _Kept(id_, ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
+                transaction.put(id_.encode(), sealed(row), db=producers)
+
+    def written(self) -> None:
+        """The transaction is on the disk."""
+        for id_ in self._dedupe.forgotten[: self._forgotten]:
+            if id_ not in self._dedupe.table(id_):
+                self._rings.pop(id_, None)
+        del self._dedupe.forgotten[: self._forgotten]
+
+    def _places(self, kept: _Kept) -> list[tuple[int, int]]:
+        found = []
+        with self._store.cursor(b"places") as cursor:
+            more = cursor.set_range(_SLOT.pack(kept.number, 0))
+            while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
+                key, value = bytes(cursor.key()), bytes(cursor.value())
+                if len(value) != _PLACE.size:
+                    raise Damaged(f"a place of producer {kept.id!r} has a wrong size")
+                epoch, sequence, offset, check = _PLACE.unpack(value)
+                if check != _check(key, (epoch, sequence, offset)):
+                    raise Damaged(f"a place of producer {kept.id!r} does not match its checksum")
+                if epoch == kept.epoch:
+                    found.append((sequence, offset))
+                more = cursor.next()
+        return found
+
+
+def _check(key: bytes, place: tuple[int, int, int]) -> int:
+    """The checksum of a place in a ring."""
+    return checksum(key + b"%d %d %d" % place)
