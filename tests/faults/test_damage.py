@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused
 from ratsvc.logs.lmdb import LmdbLog
 
-FULL = os.environ.get("RATSVC_FAULTS") == "full"
+FULL = False
 FLIPS = 1_000 if FULL else 50
 BLOCKS = 300 if FULL else 25
 CUT_EVERY = 1 if FULL else 509
