@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ratsvc.bench.scenarios import REFERENCE, SCENARIOS, Options, Result
+from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
+from ratsvc.bench.scenarios import Options, Result
 from ratsvc.cli import UsageError
 
 DEFAULTS = Options()
@@ -24,7 +25,8 @@ DEFAULTS = Options()
 
 def bench(
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]…", help=f"Of {', '.join(SCENARIOS)}; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="[SCENARIO]…", help=f"Of {', '.join(SCENARIOS)}, or a group of them; all by default."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there, as JSON.")] = None,
     records: Annotated[int, typer.Option(min=1, help="Records of a throughput scenario.")] = DEFAULTS.records,
@@ -47,10 +49,7 @@ def bench(
     Latencies are from the publish call to the reader's socket. The service's CPU time and memory are its own alone.
     The floor is a bare loop that writes the same bytes to as many sockets, in the same run.
     """
-    wanted = scenarios or list(SCENARIOS)
-    for name in wanted:
-        if name not in SCENARIOS:
-            raise UsageError(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    wanted = [one for name in scenarios for one in _named(name)] if scenarios else list(SCENARIOS)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if durability not in ("always", "interval"):
@@ -75,6 +74,14 @@ def bench(
             console.print(f"[dim]{result.scenario}: {result.note}[/dim]", highlight=False)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+
+
+def _named(name: str) -> list[str]:
+    """The scenario of that name, or all whose names begin with it and a dash."""
+    found = [one for one in SCENARIOS if one == name or one.startswith(f"{name}-")]
+    if not found:
+        raise UsageError(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    return found
 
 
 def _table(results: list[Result]) -> Table:

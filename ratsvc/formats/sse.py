@@ -48,7 +48,7 @@ class Sse(Format):
         if str in set(map(type, values)):
             for at, value in enumerate(values):
                 if type(value) is str:
-                    lines[at] = _text(value)
+                    lines[at] = text_lines(value)
         return lines
 
     def start(self, offset: int) -> bytes:
@@ -70,10 +70,20 @@ class Sse(Format):
         return b"retry: %d\n%b" % (reconnect.retry_ms, block)
 
     def _block(self, offset: int, event: bytes, data: object) -> bytes:
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % (self._id(offset), event, jsonview.encode(data))
+        return b"id: %b\n%b" % (self._id(offset), block(jsonview.encode(data), event))
 
     def _id(self, offset: int) -> bytes:
         return self.cursor(offset).encode()
+
+
+def block(data: bytes, event: bytes = b"") -> bytes:
+    """An event without an id.
+
+    Args:
+        data: one line, or what `text_lines` gives.
+        event: its type, without line breaks and NUL; none is the same as `message`.
+    """
+    return b"event: %b\ndata: %b\n\n" % (event, data) if event else b"data: %b\n\n" % data
 
 
 def _texts(values: list[object]) -> list[bytes] | None:
@@ -83,12 +93,12 @@ def _texts(values: list[object]) -> list[bytes] | None:
     except TypeError:
         return None
     if "\r" in joined or joined.count("\n") != len(values) - 1:
-        return list(map(_text, cast(list[str], values)))
+        return list(map(text_lines, cast(list[str], values)))
     return joined.encode().split(b"\n")
 
 
-def _text(value: str) -> bytes:
-    """A string's lines, but for the first `data: `."""
+def text_lines(value: str) -> bytes:
+    """What stands after the first `data: ` of a block that brings a string."""
     lines = value.replace("\r\n", "\n").replace("\r", "\n")
     return lines.replace("\n", "\ndata: ").encode()
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ratsvc.errors import InvalidValue
-from ratsvc.quickmem.limits import KEY_BYTES, SMALL, check, is_within, too_deep
+from ratsvc.quickmem.limits import DEPTH, KEY_BYTES, SMALL, check, is_within, too_deep
 from ratsvc.quickmem.packed import ShortKey, common_shape, encode_plain
 from ratsvc.quickmem.plain import plain
 
@@ -66,16 +66,25 @@ def from_json(data: bytes | memoryview) -> object:
 
 
 def _decode_exact(data: bytes | memoryview) -> object:
+    value = decode_any(data)
+    check(value)
+    return value
+
+
+def decode_any(data: bytes | bytearray | memoryview, depth: int = DEPTH) -> object:
+    """`from_json` without a look at what was decoded; `depth` is how deep it may be, for the error.
+
+    Raises:
+        InvalidValue: it is not one JSON document.
+    """
     try:
-        value = _decode(data)
+        return _decode(data)
     except RecursionError:
-        raise too_deep() from None
+        raise too_deep(depth) from None
     except UnicodeDecodeError:
         raise InvalidValue("value has text that is not UTF-8", field="value") from None
     except msgspec.MsgspecError as error:
         raise InvalidValue(f"value is not one JSON document: {error}", field="value") from None
-    check(value)
-    return value
 
 
 def _unsafe_as_text(value: object) -> object:

@@ -39,6 +39,22 @@ class ValueLimits:
     """One record, serialised."""
 
 
+@dataclass(slots=True, frozen=True)
+class Bounds:
+    """How deep and how large a value may be; None is no bound."""
+
+    depth: int = DEPTH
+    nodes: int | None = NODES
+    map_keys: int | None = MAP_KEYS
+    key_bytes: int | None = KEY_BYTES
+    containers: int | None = None
+    """Lists and maps."""
+
+
+#: The bounds of values in the service.
+SERVICE: Final = Bounds()
+
+
 def is_within(value: object, leaves: frozenset[type] = SCALARS) -> bool:
     """Whether `value` is made of exactly dict, list and the types `leaves`, within all limits: 0.4 µs for four fields.
 
@@ -109,29 +125,35 @@ def check(value: object) -> None:
     raise too_deep()
 
 
-def check_keys(entries: dict[str, object]) -> None:
+def check_keys(entries: dict[str, object], bounds: Bounds = SERVICE) -> None:
     """Checks the keys of one map: how many, of which type, how long.
 
     Raises:
         InvalidValue: a limit is passed, or a key is not text.
     """
-    if len(entries) > MAP_KEYS:
-        raise InvalidValue(f"value has a map of more than {MAP_KEYS} keys", field="value")
+    if bounds.map_keys is not None and len(entries) > bounds.map_keys:
+        raise InvalidValue(f"value has a map of more than {bounds.map_keys} keys", field="value")
+    limit = bounds.key_bytes
     for key in entries:
         if not isinstance(key, str):
             raise InvalidValue("value has a map key that is not text", field="value")
-        if len(key) > KEY_CHARACTERS and len(key.encode("utf-8", "surrogatepass")) > KEY_BYTES:
-            raise InvalidValue(f"value has a map key over {KEY_BYTES} bytes", field="value")
+        if limit is not None and len(key) * 4 > limit and len(key.encode("utf-8", "surrogatepass")) > limit:
+            raise InvalidValue(f"value has a map key over {limit} bytes", field="value")
 
 
-def too_deep() -> InvalidValue:
+def too_deep(depth: int = DEPTH) -> InvalidValue:
     """The error for a value that is nested too deeply."""
-    return InvalidValue(f"value is nested deeper than {DEPTH} levels", field="value")
+    return InvalidValue(f"value is nested deeper than {depth} levels", field="value")
 
 
-def too_many() -> InvalidValue:
+def too_many(nodes: int = NODES) -> InvalidValue:
     """The error for a value of too many nodes."""
-    return InvalidValue(f"value has more than {NODES} nodes", field="value")
+    return InvalidValue(f"value has more than {nodes} nodes", field="value")
+
+
+def too_many_containers(limit: int) -> InvalidValue:
+    """The error for a value of too many lists and maps."""
+    return InvalidValue(f"value has more than {limit} lists and maps", field="value")
 
 
 def not_an_int64() -> InvalidValue:

@@ -14,6 +14,7 @@ import msgspec
 
 from ratsvc.errors import InvalidValue
 from ratsvc.quickmem.limits import (
+    DEPTH,
     KEY_BYTES,
     KEY_CHARACTERS,
     SMALL,
@@ -25,7 +26,8 @@ from ratsvc.quickmem.limits import (
 )
 from ratsvc.quickmem.plain import plain
 
-_COMMON_DEPTH = 5
+COMMON_DEPTH = 5
+"""Levels of the common shape."""
 _BYTES_SIZES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -44,7 +46,7 @@ def common_shape(key: Any) -> Any:
     Each level makes the decoder twice as big, and bytes or times cannot stand beside text in one.
     """
     shape: Any = None | bool | int | float | str
-    for _ in range(_COMMON_DEPTH):
+    for _ in range(COMMON_DEPTH):
         shape = None | bool | int | float | str | list[shape] | dict[key, shape]
     return shape
 
@@ -100,18 +102,27 @@ def unpack(data: bytes | memoryview) -> object:
 
 def unpack_exact(data: bytes | memoryview) -> object:
     """`unpack` without a try at the common shape."""
+    value = decode_any(data)
+    check(value)
+    return value
+
+
+def decode_any(data: bytes | bytearray | memoryview, depth: int = DEPTH) -> object:
+    """`unpack` without a look at what was decoded; `depth` is how deep it may be, for the error.
+
+    Raises:
+        InvalidValue: it is not one document.
+    """
     try:
-        value = decode_checked(data)
+        return decode_checked(data)
     except RecursionError:
-        raise too_deep() from None
+        raise too_deep(depth) from None
     except UnicodeDecodeError:
         raise InvalidValue("value has text that is not UTF-8", field="value") from None
     except _Extension:
         raise InvalidValue("value has a MessagePack extension type; only timestamps are taken", field="value") from None
     except msgspec.MsgspecError as error:
         raise InvalidValue(f"value is not one MessagePack document: {error}", field="value") from None
-    check(value)
-    return value
 
 
 def blob_start(data: bytes, start: int, end: int) -> int:

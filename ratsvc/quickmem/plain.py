@@ -20,46 +20,51 @@ import msgspec
 
 from ratsvc.errors import InvalidValue
 from ratsvc.quickmem.limits import (
-    DEPTH,
     MAX_INT,
     MIN_INT,
-    NODES,
     SCALARS,
+    SERVICE,
+    Bounds,
     check_keys,
     not_an_int64,
     too_deep,
     too_many,
+    too_many_containers,
 )
 
 
-def plain(value: object) -> object:
-    """Returns `value` as a plain value. It may share scalars with `value`, but no container.
+def plain(value: object, bounds: Bounds = SERVICE) -> object:
+    """Returns `value` as a plain value within `bounds`. It may share scalars with `value`, but no container.
 
     Raises:
         InvalidValue: out of range, too deep (or within itself), too many nodes, a key that is not text.
         TypeError: of a type that has no encoding.
     """
     nodes = 1
+    containers = 0
 
     def convert(item: object, depth: int) -> object:
-        nonlocal nodes
+        nonlocal nodes, containers
         if type(item) is int and MIN_INT <= item <= MAX_INT:
             return item
         item = _base(item)
         if not isinstance(item, dict | list | tuple):
             return _leaf(item)
         nodes += len(item)
-        if nodes > NODES:
-            raise too_many()
-        if depth == DEPTH:
-            raise too_deep()
+        containers += 1
+        if bounds.nodes is not None and nodes > bounds.nodes:
+            raise too_many(bounds.nodes)
+        if bounds.containers is not None and containers > bounds.containers:
+            raise too_many_containers(bounds.containers)
+        if depth == bounds.depth:
+            raise too_deep(bounds.depth)
         if not isinstance(item, dict):
             return [part if type(part) in _AS_THEY_ARE else convert(part, depth + 1) for part in item]
         entries = {
             key if type(key) is str else _key(key): part if type(part) in _AS_THEY_ARE else convert(part, depth + 1)
             for key, part in item.items()
         }
-        check_keys(entries)
+        check_keys(entries, bounds)
         return entries
 
     return convert(value, 0)

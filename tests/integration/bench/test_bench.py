@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from ratsvc.bench.scenarios import REFERENCE, SCENARIOS
+from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
 
 KEYS = {
     "scenario", "records_per_s", "mb_per_s", "p50_ms", "p99_ms", "p999_ms", "server_cpu_s_per_million",
     "server_rss_mib", "floor_ratio", "options",
 }  # fmt: skip
-FIGURES = {
+FIGURES: dict[str, set[str]] = {
     "fanout": {"records_per_s", "p50_ms", "p99_ms", "floor_ratio"},
     "latency": {"records_per_s", "p50_ms", "p99_ms", "p999_ms", "server_cpu_s_per_million"},
     "catchup": {"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "server_cpu_s_per_million"},
     "file": {"mb_per_s"},
     "idle": set(),
+    "quickmem-memory": set(),
+    **{f"quickmem-{size}": {"records_per_s", "mb_per_s", "p50_ms"} for size in ("1kb", "10kb", "100kb", "1mb")},
+    **{name: {"records_per_s", "mb_per_s"} for name in SCENARIOS if name.startswith("streaming-")},
 }
 CPU = "server_cpu_s_per_million"
 THROUGHPUT = {"records_per_s", "mb_per_s", "server_cpu_s_per_million", "record_bytes", "batch_bytes"}
@@ -48,6 +51,15 @@ def test_every_scenario_runs_and_writes_its_figures(scenario: str, tmp_path: Pat
         assert result[figure] > 0 or (figure == CPU and result[figure] == 0), figure
     if scenario in REFERENCE:
         assert "×" in done.stdout
+
+
+def test_a_group_of_scenarios_is_named_by_what_their_names_begin_with() -> None:
+    done = bench("quickmem")
+    assert done.returncode == 0, done.stderr
+    for name in ("quickmem-1kb", "quickmem-10kb", "quickmem-100kb", "quickmem-1mb", "quickmem-memory"):
+        assert f" {name} " in done.stdout
+    assert "pickle" in done.stdout
+    assert "streaming" not in done.stdout
 
 
 def test_an_unknown_scenario_is_named() -> None:
