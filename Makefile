@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint protos bench setup clean
+.PHONY: help demo test deploy-test lint protos bench setup clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
@@ -27,6 +27,10 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 	@tests/setup-system.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest $(ARGS)
+
+deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
+	tests/deploy/setup-tools.sh
+	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .
