@@ -7,6 +7,7 @@ import sys
 import uuid
 
 import httpx
+from httpx_sse import connect_sse
 
 from ratsvc.client import SyncProducer
 
@@ -22,16 +23,15 @@ with httpx.Client(base_url=url, headers={"Host": host[0]} if host else {}, timeo
     try:
         page = client.get(f"/v1/streams/{stream}", params={"format": "page", "from": "earliest"})
         page.raise_for_status()
-        read = [record["value"] for record in page.json()["records"]]
+        read = page.json()["records"]
         if read != sent:
             sys.exit(f"published {sent}, read {read}")
         query = {"format": "sse", "from": "earliest", "limit": str(len(sent))}
-        with client.stream("GET", f"/v1/streams/{stream}", params=query) as events:
-            events.raise_for_status()
-            lines = sum(line.startswith("data:") for line in events.iter_lines())
-        if lines != len(sent):
-            sys.exit(f"published {len(sent)} records, {lines} came as events")
+        with connect_sse(client, "GET", f"/v1/streams/{stream}", params=query) as source:
+            came = [event.json() for event in source.iter_sse() if event.event == "message" and event.data]
+        if came != sent:
+            sys.exit(f"published {sent}, as events came {came}")
     finally:
         client.delete(f"/v1/streams/{stream}").raise_for_status()
 
-print(f"{len(sent)} records went in over gRPC at {grpc} and came out over HTTP at {url}")
+sys.stdout.write(f"{len(sent)} records went in over gRPC at {grpc} and came out over HTTP at {url}\n")
