@@ -37,7 +37,8 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def rendered(name: str, *arguments: str) -> str:
     """What `helm template` makes of the chart with the values file `ci/NAME-values.yaml`."""
-    done = helm("template", "r", CHART, *CLUSTER, "--namespace", "ns", "-f", CHART / "ci" / f"{name}-values.yaml", *arguments)
+    values = CHART / "ci" / f"{name}-values.yaml"
+    done = helm("template", "r", CHART, *CLUSTER, "--namespace", "ns", "-f", values, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

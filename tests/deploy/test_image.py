@@ -24,7 +24,7 @@ import pytest
 from httpx_sse import connect_sse
 
 from ratsvc.client import Producer
-from tests.deploy.chart import ROOT
+from tests.deploy.chart import ROOT, objects
 
 MIB = 1024 * 1024
 GRACE_S = 30
@@ -80,7 +80,8 @@ class Container:
     """A running container of the image, and where it listens."""
 
     def __init__(self, image: str, *options: str, command: tuple[str, ...] = ()) -> None:
-        if docker("network", "ls", "--quiet", "--filter", "driver=bridge"):
+        self.bridged = bool(docker("network", "ls", "--quiet", "--filter", "driver=bridge"))
+        if self.bridged:
             network = ["--publish", "127.0.0.1::8080", "--publish", "127.0.0.1::50051"]
         else:
             self.http, self.grpc = free_port(), free_port()
@@ -96,7 +97,7 @@ class Container:
             assert self.state["Running"], self.log
             assert time.monotonic() < deadline, (health, self.log)
             time.sleep(0.2)
-        if not docker("port", self.id):
+        if not self.bridged:
             return
         self.http, self.grpc = (
             int(docker("port", self.id, port).splitlines()[0].rpartition(":")[2]) for port in ("8080", "50051")
@@ -230,3 +231,24 @@ async def test_durable_records_outlive_the_container(volume: str, run: Run) -> N
     second = run(*mount, command=durable)
     assert second.read() == list(range(1000))
     second.stop()
+
+
+def test_the_chart_s_settings_and_its_test_run_in_it(tmp_path: Path, volume: str, run: Run) -> None:
+    made = objects("durable")
+    file = tmp_path / "ratsvc.toml"
+    file.write_text(made["ConfigMap", "r-ratsvc"]["data"]["ratsvc.toml"])
+    file.chmod(0o644)
+    [server] = made["StatefulSet", "r-ratsvc"]["spec"]["template"]["spec"]["containers"]
+    [test] = made["Pod", "r-ratsvc-test"]["spec"]["containers"]
+    config = server["env"][0]
+    mounts = ["--volume", f"{file}:/etc/ratsvc/ratsvc.toml:ro", "--volume", f"{volume}:/data"]
+    container = run(*mounts, "--env", f"{config['name']}={config['value']}", command=tuple(server["args"]))
+    assert "data.mdb" in container.python("import os; print(os.listdir('/data/log'))")
+    code = [test["args"][0], "http://127.0.0.1:8080", "127.0.0.1:50051"]
+    code[1:] = code[1:] if container.bridged else [container.url, f"127.0.0.1:{container.grpc}"]
+    beside = ["--network", f"container:{container.id}"]
+    said = docker(
+        "run", "--rm", *HARD, *BOUNDS, *beside, "--entrypoint", test["command"][0], "ratsvc:test", "-c", *code
+    )
+    assert said.startswith("10 records went in over gRPC")
+    container.stop()
