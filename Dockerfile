@@ -5,8 +5,8 @@
 #   docker run --read-only --cap-drop ALL --stop-timeout 30 -p 8080:8080 -p 50051:50051 -v ratsvc:/data ratsvc serve --data-dir /data
 #
 # Nothing is written but /data; /tmp is not used. Other ports are set by RATSVC_HTTP and RATSVC_GRPC, which the health
-# check reads too. --stop-timeout has to be over `stop_timeout_s` (25): Docker's own
-# default, 10 seconds, cuts the drain short.
+# check reads too. --stop-timeout has to be over `stop_timeout_s` (25): Docker's own default, 10 seconds, cuts the drain
+# short.
 #
 # Any base with glibc and Python 3.11 or newer (venv, pip) will do: protobuf and lmdb have no wheels for musl. The tag
 # moves with security releases; for a build that can be repeated, give the digest that
