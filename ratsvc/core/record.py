@@ -2,8 +2,8 @@
 
 A `Draft` is what one publish brings; the sequencer turns it into a `Batch`, which has offsets and a time.
 Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here, beside the columns that the
-service itself looks at (keys, event types). A batch keeps what was made of it, per format, for all its
-readers, until it cools (leaves the tail).
+service itself looks at (keys, event types). Small records stay in the one piece of memory that they came in, their
+run: see `run`. A batch keeps what was made of it, per format, for all its readers, until it cools (leaves the tail).
 
 Cost: the columns of plain records (no key, no event) are None, and cost nothing.
 """
@@ -14,10 +14,15 @@ from array import array
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import accumulate, pairwise
+
+from ratsvc.core.run import cut, pieces
 
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
+
+
+Encoding = bytes | memoryview
+"""A batch's bytes in a format: of their own, or a view of its record."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,6 +50,8 @@ class Draft:
     producer: ProducerRef | None = None
     flushed: bool = False
     """Whether it must be on disk before it is acknowledged, whatever the log's own durability."""
+    run: bytes | None = None
+    """The records as they came, where they came as one run."""
     size: int = field(default=0)
     """Bytes of all records."""
 
@@ -57,7 +64,7 @@ class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_blob", "_cool", "_encoded", "_records", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
+        "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
         "values",
     )  # fmt: skip
 
@@ -71,36 +78,37 @@ class Batch:
         events: list[str] | None = None,
         values: list[object] | None = None,
         size: int | None = None,
+        run: bytes | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
         """A `range` when consecutive."""
         self.time_ns = time_ns
         self._records: list[bytes] | None = records
-        self._blob = b""
+        self._run = run
         self._sizes = array("I")
         self.keys = keys
         self.events = events
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
         self.size = sum(map(len, records)) if size is None else size
-        self._encoded: dict[Hashable, bytes] = {}
+        self._encoded: dict[Hashable, Encoding] = {}
         self._cool = False
 
     @classmethod
-    def joined(
+    def of_run(
         cls,
         stream: str,
         offsets: Sequence[int],
         time_ns: int,
-        blob: bytes,
+        run: bytes,
         sizes: array[int],
         keys: list[str] | None = None,
         events: list[str] | None = None,
     ) -> Batch:
-        """A batch whose records, of these sizes, lie one after the other at the end of `blob`."""
-        batch = cls(stream, offsets, time_ns, [], keys, events, size=sum(sizes))
-        batch._records, batch._blob, batch._sizes = None, blob, sizes
+        """A batch whose records, of these sizes, are there as their run alone."""
+        batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run)
+        batch._records, batch._sizes = None, sizes
         return batch
 
     def __len__(self) -> int:
@@ -111,8 +119,13 @@ class Batch:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
             return self._records
-        blob, bounds = self._blob, list(accumulate(self._sizes, initial=len(self._blob) - self.size))
-        return [blob[start:end] for start, end in pairwise(bounds)]
+        assert self._run is not None
+        return cut(self._run, self._sizes)
+
+    @property
+    def run(self) -> list[bytes]:
+        """What joined is the run of the records."""
+        return [self._run] if self._run is not None else pieces(self.records)
 
     def sizes(self, start: int, stop: int) -> int:
         """Bytes of the records `start` to `stop` (indices, half open)."""
@@ -121,14 +134,18 @@ class Batch:
         return sum(self._sizes[start:stop])
 
     def settle(self) -> None:
-        """Called once the batch was delivered: lets go of the decoded values and joins small records into one
-        piece of memory, while all of it is in the processor's cache."""
+        """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
+        alone, large ones as objects alone."""
         self.values = None
         records = self._records
-        if records is not None and self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
+        if records is None:
+            return
+        if self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
+            self._run = self._run or b"".join(pieces(records))
             self._sizes = array("I", map(len, records))
-            self._blob = b"".join(records)
             self._records = None
+        else:
+            self._run = None
 
     @property
     def first(self) -> int:
@@ -140,7 +157,7 @@ class Batch:
         """The offset of the last record."""
         return self.offsets[-1]
 
-    def encoded(self, key: Hashable, encode: Callable[[Batch], bytes]) -> bytes:
+    def encoded(self, key: Hashable, encode: Callable[[Batch], Encoding]) -> Encoding:
         """The batch's bytes under `key`: made by `encode` on first use, shared after, not kept once cool."""
         data = self._encoded.get(key)
         if data is None:
@@ -151,8 +168,8 @@ class Batch:
 
     @property
     def encoded_size(self) -> int:
-        """Bytes of all encodings kept."""
-        return sum(map(len, self._encoded.values()))
+        """Bytes of all encodings kept that are not the records' own."""
+        return sum(len(data) for data in self._encoded.values() if type(data) is bytes)
 
     def cool(self) -> None:
         """Lets go of what can be made again; from now on nothing is kept."""

@@ -212,6 +212,7 @@ class Sequencer:
             draft.events[dropped:] if draft.events and dropped else draft.events,
             draft.values[dropped:] if draft.values and dropped else draft.values,
             None if dropped else draft.size,
+            None if dropped else draft.run,
         )
         if ref is not None:
             claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))

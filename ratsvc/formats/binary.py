@@ -1,7 +1,7 @@
 """Binary: `rat.v1.Frame` messages, each after its length as a varint; and the bare frames for gRPC.
 
-A batch's frame is put together from the records as they were published: a head of protobuf, then tag, length and
-bytes of each record in one join. Cost: 0.08 µs a record.
+A batch's frame is put together from the records as they were published: a head of protobuf, then their run. Cost: 6 µs
+and a copy; 0.09 µs a record where the records did not come as one run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ BATCH_OVERHEAD_BYTES = 256
 RECORD_OVERHEAD_BYTES = 16
 """Around a record: tag, length, and the offset where those do not follow one another."""
 _BATCH_TAG = b"\x12"  # Frame.batch: field 2, length-delimited
-_RECORD_TAG = b"\x12"  # RecordBatch.records: field 2, length-delimited
 
 
 class Frames(Format):
@@ -49,14 +48,11 @@ class Frames(Format):
         if not isinstance(batch.offsets, range):
             message.offsets.extend(batch.offsets)
         head = message.SerializeToString()
-        heads = _record_heads(batch.records)
-        size = len(head) + sum(map(len, heads)) + batch.size
+        run = batch.run
+        size = len(head) + sum(map(len, run))
         start = _BATCH_TAG + varint(size)
         # Fields may come in any order (protobuf encoding guide): the records follow the rest.
-        parts = [start, head] + [b""] * (2 * len(heads))
-        parts[2::2] = heads
-        parts[3::2] = batch.records
-        return parts, len(start) + size
+        return [start, head, *run], len(start) + size
 
     def start(self, offset: int) -> bytes:
         return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset), epoch=self.epoch)))
@@ -80,7 +76,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return encode_items(self, [item])
+        return bytes(encode_items(self, [item]))
 
     def frames(self, item: Item) -> list[bytes]:
         """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by
@@ -96,7 +92,7 @@ class Frames(Format):
         return found
 
     def _part(self, batch: Batch, start: int, stop: int) -> bytes:
-        return batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop)))
+        return bytes(batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop))))
 
 
 class Binary(Frames):
@@ -132,14 +128,3 @@ def gap_message(gap: Gap, epoch: str) -> pb.Gap:
     found = pb.Gap(to=f"{epoch}-{gap.to}", reason=reason, skipped=gap.skipped or 0)
     setattr(found, "from", f"{gap.from_epoch or epoch}-{gap.after}")
     return found
-
-
-#: What stands before a record of each size under 4 KiB.
-_HEADS = [_RECORD_TAG + varint(size) for size in range(4096)]
-
-
-def _record_heads(records: list[bytes]) -> list[bytes]:
-    try:
-        return list(map(_HEADS.__getitem__, map(len, records)))
-    except IndexError:
-        return [_RECORD_TAG + varint(len(record)) for record in records]

@@ -1,8 +1,9 @@
 """PublishRequest as the service reads it: the same bytes on the wire, with each record left serialised.
 
 `repeated Record` and `repeated bytes` look the same on the wire (protobuf encoding guide), so a message type of our
-own, with the fields of `rat.v1.PublishRequest`, gives the records as bytes without making an object for each.
-Cost: 0.1 µs a record.
+own, with the fields of `rat.v1.PublishRequest`, gives the records as bytes without making an object for each. Another,
+without the records, has them as unknown fields, which protobuf keeps as they came: their run.
+Cost: 0.03 µs a record and 8 µs (256 records of 90 bytes).
 """
 
 from __future__ import annotations
@@ -14,37 +15,48 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from rat.v1 import producer_pb2 as pb
 
-from ratsvc.core.record import ProducerRef
+from ratsvc.core.record import MAX_JOINED_BYTES, ProducerRef
+from ratsvc.core.run import is_run
 from ratsvc.errors import InvalidArgument, InvalidValue
 from ratsvc.names import check_producer_id
 
 MAX_SEQUENCE = 2**63 - 1
 
 
-def _message_class() -> Any:
+def _message_classes() -> tuple[Any, Any]:
     request = pb.PublishRequest.DESCRIPTOR
     file = descriptor_pb2.FileDescriptorProto(name="ratsvc/envelope.proto", package="ratsvc.envelope", syntax="proto3")
     file.dependency.append(request.file.name)
-    message = file.message_type.add()
-    request.CopyToProto(message)
-    message.name = "Envelope"
-    records = next(field for field in message.field if field.name == "records")
-    records.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
-    records.ClearField("type_name")
+    for name in ("Envelope", "Rest"):
+        message = file.message_type.add()
+        request.CopyToProto(message)
+        message.name = name
+        records = next(field for field in message.field if field.name == "records")
+        if name == "Rest":
+            message.field.remove(records)
+        else:
+            records.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+            records.ClearField("type_name")
     pool = descriptor_pool.Default()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ratsvc.envelope.Envelope"))
+    envelope, rest = (pool.FindMessageTypeByName(f"ratsvc.envelope.{name}") for name in ("Envelope", "Rest"))
+    return message_factory.GetMessageClass(envelope), message_factory.GetMessageClass(rest)
 
 
-_parse = _message_class().FromString
+_Envelope, _Rest = _message_classes()
+_KNOWN = tuple(field.name for field in _Rest.DESCRIPTOR.fields)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Envelope:
     """A publish request: its records are serialised `rat.v1.Record` messages."""
 
     stream: str
     records: list[bytes]
+    sizes: list[int]
+    """Of the records, in bytes."""
+    run: bytes | None
+    """The records as one run, where they are small and came as one."""
     producer: ProducerRef | None
     durability: int
 
@@ -57,11 +69,23 @@ def parse(data: bytes) -> Envelope:
         InvalidArgument: its producer breaks a rule.
     """
     try:
-        message = _parse(data)
+        message = _Envelope.FromString(data)
     except DecodeError:
         raise InvalidValue("malformed PublishRequest") from None
     ref = _producer(message.producer) if message.HasField("producer") else None
-    return Envelope(message.stream, list(message.records), ref, message.durability)
+    records = message.records[:]
+    sizes = list(map(len, records))
+    run = _run(data, sizes) if len(data) <= MAX_JOINED_BYTES * len(records) else None
+    return Envelope(message.stream, records, sizes, run, ref, message.durability)
+
+
+def _run(data: bytes, sizes: list[int]) -> bytes | None:
+    """The records of a request as they are in it; None where there is something beside them that is not known."""
+    rest = _Rest.FromString(data)
+    for name in _KNOWN:
+        rest.ClearField(name)
+    run: bytes = rest.SerializeToString()
+    return run if is_run(run, sizes) else None
 
 
 def _producer(ref: pb.ProducerRef) -> ProducerRef:

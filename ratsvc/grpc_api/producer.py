@@ -101,9 +101,11 @@ class Producer:
             raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
-        columns = wire.parse_records(records, self._checks)
-        flushed = envelope.durability == pb.DURABILITY_FLUSHED
-        return Draft(stream, records, columns.keys, columns.events, columns.values, envelope.producer, flushed)
+        columns = wire.parse_records(records, self._checks, envelope.sizes)
+        return Draft(
+            stream, records, columns.keys, columns.events, columns.values, envelope.producer,
+            flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=sum(envelope.sizes),
+        )  # fmt: skip
 
     def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
         return pb.PublishResponse(

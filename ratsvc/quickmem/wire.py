@@ -27,7 +27,16 @@ from ratsvc.quickmem.framing import (
     split,
 )
 from ratsvc.quickmem.limits import KEY_BYTES, ValueLimits
-from ratsvc.quickmem.packed import blob_start, decode_checked, decode_short, decode_small, pack, unpack, unpack_exact
+from ratsvc.quickmem.packed import (
+    blob_head,
+    blob_start,
+    decode_checked,
+    decode_short,
+    decode_small,
+    pack,
+    unpack,
+    unpack_exact,
+)
 from ratsvc.quickmem.tree import from_data_value
 
 #: Of records over this size on average, the values are not kept beside the records.
@@ -46,8 +55,11 @@ class Columns:
     """None when no record has an event type."""
 
 
-def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
+def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None = None) -> Columns:
     """Checks serialised records and takes them apart: 0.35 µs a plain record, 0.8 µs one with a key.
+
+    Args:
+        sizes: of the records, where they are known.
 
     Raises:
         TooLarge: a record is over `limits.value_bytes`.
@@ -55,7 +67,8 @@ def parse_records(raw: list[bytes], limits: ValueLimits) -> Columns:
         InvalidArgument: a key, event or header breaks its rule.
         All name the record, as `records[i]`.
     """
-    sizes = list(map(len, raw))
+    if sizes is None:
+        sizes = list(map(len, raw))
     largest = max(sizes, default=0)
     if largest > limits.value_bytes:
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
@@ -81,8 +94,8 @@ def values(batch: Batch) -> list[object]:
 
 
 def blobs(batch: Batch) -> list[memoryview] | None:
-    """Views of the values of several large records, when all are bytes: joining them copies each but once."""
-    if len(batch) == 1 or batch.size <= _LARGE * len(batch):
+    """Views of the values of large records, when all are bytes: joining them copies each but once."""
+    if batch.size <= _LARGE * len(batch):
         return None
     found = []
     for record in batch.records:
@@ -126,6 +139,16 @@ def record_from_packed(
     """
     start = head(len(packed)) + packed
     return start + make_tail(key, event, headers) if key or event or headers else start
+
+
+def record_from_blob(blob: bytes | memoryview, headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns bytes as a serialised record, with one copy of them.
+
+    Raises:
+        InvalidArgument: a header breaks its rule.
+    """
+    begin = blob_head(len(blob))
+    return b"".join((head(len(begin) + len(blob)), begin, blob, make_tail("", "", headers) if headers else b""))
 
 
 def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:

@@ -12,16 +12,14 @@ number each. A record's age is the time that the log was open since: a wrong clo
 from __future__ import annotations
 
 import asyncio
-import copy
 import heapq
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic, monotonic_ns
-from typing import NamedTuple
 
 import google_crc32c
 import lmdb
@@ -29,22 +27,24 @@ import structlog
 
 from ratsvc.core.dedupe import Claim, Dedupe
 from ratsvc.core.record import Batch, Gap
-from ratsvc.core.registry import MAX_TOMBSTONES, Registry, StreamInfo
+from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.limits import DiskLimits
-from ratsvc.logs.lmdb.directory import Directory, Mark
+from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
 from ratsvc.logs.lmdb.evict import drop_row, evict, trim
+from ratsvc.logs.lmdb.finding import first_since, newest, rows_of
 from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
-from ratsvc.logs.lmdb.places import Place, Reader, entries, newest_first, order
+from ratsvc.logs.lmdb.kept import FORMAT, META, Change, Meta, load_meta, load_streams
+from ratsvc.logs.lmdb.places import Place, Reader, entries, order
 from ratsvc.logs.lmdb.producers import Producers
-from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Row, entry_of, row_of, sealed, unsealed
-from ratsvc.logs.lmdb.store import ADVICE, MIB, Store
+from ratsvc.logs.lmdb.room import Oldest, Room
+from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed, text_of
+from ratsvc.logs.lmdb.store import MIB, Store
 
 _log = structlog.get_logger()
 
-FORMAT = 1
-META = b"log"
 RESERVED = 1 << 20
 PENDING_BYTES = 16 * MIB
 MERGED = 32
@@ -52,60 +52,7 @@ ROWS_A_READ = 500
 LOOKS_A_READ = 2_000
 EXPIRED_A_CALL = 500
 SWEPT_A_COMMIT = 2_000
-STEP = 500
 FIRST_LONGEST = 64 * 1024
-SPARE_BYTES = 32 * MIB
-
-
-class _Meta(NamedTuple):
-    format: int
-    epoch: str
-    last_offset: int
-    last_time_ns: int
-    reserved: int
-    """After a crash, offsets go on after this: those up to it may have been seen and lost."""
-    commits: int
-    chain: int
-    next_sid: int
-    uptime_ns: int
-    longest: int
-    floor: int
-
-
-class _Stream(NamedTuple):
-    sid: int
-    created_ns: int
-    asked: tuple[int, int, float]
-    updated_ns: int
-    records: int
-    bytes: int
-    first_offset: int
-    last_offset: int
-    ended: bool
-    evicted_through: int
-    evicted_time_ns: int
-    purged_through: int
-    chain: int
-
-
-@dataclass(slots=True)
-class _Change:
-    """A stream as it will be when the write is done."""
-
-    place: Place
-    info: StreamInfo
-    chain: int
-    rows: list[Row] = field(default_factory=list)
-
-    def apply(self) -> None:
-        """Makes it so."""
-        live = self.place.info
-        readers = live.readers
-        for name in StreamInfo.__slots__:
-            setattr(live, name, getattr(self.info, name))
-        live.readers = readers
-        self.place.chain = self.chain
-        self.place.recent += self.rows
 
 
 class LmdbLog:
@@ -137,9 +84,6 @@ class LmdbLog:
         self.bytes = 0
         self._policy = policy
         self._interval_s = flush_interval_s
-        self._limits = limits or DiskLimits()
-        self._cap = self._limits.log_bytes
-        self._is_full = False
         self._clock = clock
         self._places: dict[str, Place] = {}
         self._dirty: dict[str, None] = {}
@@ -149,12 +93,13 @@ class LmdbLog:
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._writing = asyncio.Lock()
-        self._oldest: list[tuple[int, str]] = []
-        self._queued: set[str] = set()
+        self._is_broken = False
+        self._oldest = Oldest()
         self._expire_from = ""
         self._directory = Directory(directory)
         try:
             self._store = Store(self._directory)
+            self._room = Room(limits or DiskLimits(), self._directory, self._store)
             try:
                 self._load()
             except BaseException:
@@ -168,16 +113,9 @@ class LmdbLog:
 
     def _load(self) -> None:
         self._opened = self._clock()
-        mark = self._directory.mark()
-        data = self._store.get(b"meta", META, MIB)
         try:
-            if data is None:
-                if mark is not None:
-                    raise LogRefused(f"{self._directory.data} is empty, but had {mark.last_offset} records. {ADVICE}")
-                self._meta = _Meta(FORMAT, secrets.token_hex(4), 0, 0, 0, 0, 0, 1, 0, FIRST_LONGEST, 0)
-            else:
-                self._meta = self._known(unsealed(data, list[object], "the log's own record"))
-                self._check_mark(mark)
+            found = load_meta(self._store, self._directory)
+            self._meta = found or Meta(FORMAT, secrets.token_hex(4), 0, 0, 0, 0, 0, 1, 0, FIRST_LONGEST, 0)
             self.epoch = self._meta.epoch
             self.last_offset = self._meta.last_offset
             self.last_time_ns = self._meta.last_time_ns
@@ -193,46 +131,20 @@ class LmdbLog:
         self.last_offset = max(self.last_offset, self._meta.reserved)
         self._store.compact()
 
-    def _known(self, found: list[object]) -> _Meta:
-        if found and isinstance(found[0], int) and found[0] > FORMAT:
-            raise LogRefused(
-                f"{self._directory.data} has format {found[0]}; this version of ratsvc knows {FORMAT}: use a newer one"
-            )
-        return unsealed(sealed(found), _Meta, "the log's own record")
-
-    def _check_mark(self, mark: Mark | None) -> None:
-        place, meta = self._directory.data, self._meta
-        if mark is None:
-            raise LogRefused(f"{place} has no high-water mark beside it: it is not known whether it is whole. {ADVICE}")
-        behind = meta.commits < mark.commits or (meta.commits == mark.commits and meta.chain != mark.chain)
-        if meta.epoch != mark.epoch or behind:
-            raise LogRefused(
-                f"{place} ends at {meta.epoch}-{meta.last_offset}, but the log had got to {mark.epoch}-"
-                f"{mark.last_offset}: it is an older copy, or commits are missing. {ADVICE}"
-            )
-
     def _load_streams(self) -> None:
         with self._store.cursor(b"tombstones") as cursor:
-            gone = {bytes(name).decode(): int.from_bytes(value, "big") for name, value in cursor}
+            gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
         self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
         with self._store.cursor(b"trash") as cursor:
             self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
-        with self._store.cursor(b"streams") as cursor:
-            for key, value in cursor:
-                name = bytes(key).decode()
-                kept = unsealed(value, _Stream, f"stream {name}")
-                asked = Retention(*kept.asked)
-                info = StreamInfo(
-                    name, asked.over(self._policy(name)), kept.created_ns, asked, kept.updated_ns, kept.records,
-                    kept.bytes, kept.first_offset, kept.last_offset, kept.ended, False, kept.evicted_through,
-                    kept.evicted_time_ns, kept.purged_through,
-                )  # fmt: skip
-                self.registry.add(info)
-                self._places[name] = Place(info, kept.sid, kept.chain, kept.last_offset)
-                self.bytes += info.bytes
-                self._queue(info)
-                if info.evicted_through:
-                    self._trash[kept.sid] = info.evicted_through
+        for place in load_streams(self._store, self._policy):
+            info = place.info
+            self.registry.add(info)
+            self._places[info.name] = place
+            self.bytes += info.bytes
+            self._oldest.push(info)
+            if info.evicted_through:
+                self._trash[place.sid] = info.evicted_through
 
     def _replay(self) -> None:
         """Takes over what a crash left in the journal."""
@@ -240,7 +152,7 @@ class LmdbLog:
         for group in self._journal.groups():
             if group.rows and group.rows[-1].first + group.rows[-1].records - 1 <= self.last_offset:
                 continue  # it is in the database: the crash came before the journal was emptied
-            changes: dict[str, _Change] = {}
+            changes: dict[str, Change] = {}
             rows = []
             for kept in group.rows:
                 place = self._places.get(kept.stream)
@@ -250,11 +162,15 @@ class LmdbLog:
                     self._next_sid = max(self._next_sid, kept.sid + 1)
                 entry = Entry(kept.first, kept.records, kept.crc, kept.size, kept.time_ns, kept.uptime_ns)
                 rows.append(Row(kept.sid, entry, kept.body))
-                self._add(self._change(place, changes), rows[-1])
+                self._change(place, changes).add(rows[-1])
                 records += kept.records
             for claim in group.claims:
                 self.dedupe.claim(claim.claim(), self.uptime_ns)
             self.dedupe.commit()
+            if rows:
+                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
+            for change in changes.values():
+                self._trim(change)
             self._keep(group, rows, changes)
         if records:
             _log.info("journal_replayed", records=records)
@@ -267,16 +183,16 @@ class LmdbLog:
         return self._uptime_before + self._clock() - self._opened
 
     async def append(self, batches: Sequence[Batch], claims: Sequence[Claim] = (), *, flushed: bool = False) -> None:
-        if self._is_full:
+        if self._room.is_full:
             raise DiskFull("the disk is nearly full: no records are taken until there is room", retry_after_s=5)
         async with self._writing:
             uptime = self.uptime_ns
-            changes: dict[str, _Change] = {}
+            changes: dict[str, Change] = {}
             rows = []
             for batch in batches:
                 change = self._change(self._places[batch.stream], changes)
                 rows.append(row_of(batch, change.place.sid, change.chain, uptime))
-                self._add(change, rows[-1])
+                change.add(rows[-1])
             for change in changes.values():
                 self._trim(change)
             size = sum(len(row.body) for row in rows)
@@ -289,8 +205,9 @@ class LmdbLog:
             try:
                 await self._store.in_thread(lambda: self._journal.append(group))
             except OSError as error:
-                if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                if error.errno in (ENOSPC, EDQUOT):
                     raise DiskFull("the disk is full: no records are taken until there is room") from None
+                self._is_broken = True
                 raise
             self._keep(group, rows, changes)
 
@@ -305,14 +222,14 @@ class LmdbLog:
         self._next_sid += 1
 
     async def update(self, info: StreamInfo, asked: Retention, retention: Retention) -> None:
-        def change(one: _Change) -> None:
+        def change(one: Change) -> None:
             one.info.asked, one.info.retention = asked, retention
             self._trim(one)
 
         await self._alter(info, change)
 
     async def end(self, info: StreamInfo) -> None:
-        def change(one: _Change) -> None:
+        def change(one: Change) -> None:
             one.info.ended = True
 
         await self._alter(info, change)
@@ -330,8 +247,8 @@ class LmdbLog:
         """Expires what is too old, looks at the disk, and flushes what is due. Called twice a second."""
         self.dedupe.expire(self.uptime_ns)
         async with self._writing:
-            self._watch_disk()
-            changes: dict[str, _Change] = {}
+            self._room.look(self.bytes)
+            changes: dict[str, Change] = {}
             page = self.registry.page(">", self._expire_from, EXPIRED_A_CALL)
             self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
             for info in page:
@@ -347,17 +264,18 @@ class LmdbLog:
                 except DiskFull as error:
                     _log.warning("flush_failed", error=error.detail)
 
-    def _keep_within(self, changes: dict[str, _Change]) -> None:
+    def _keep_within(self, changes: dict[str, Change]) -> None:
         """Evicts the oldest rows of all while the log is over its bound."""
         for _ in range(SWEPT_A_COMMIT):
             now = self.bytes + sum(change.info.bytes - change.place.info.bytes for change in changes.values())
-            if not self._cap or now <= self._cap or not self._drop_oldest(changes):
+            if not self._room.max_bytes or now <= self._room.max_bytes or not self._drop_oldest(changes):
                 return
 
     async def close(self) -> None:
         try:
             async with self._writing:
-                await self._commit({}, (), (), closing=True)
+                if not self._is_broken:
+                    await self._commit({}, (), (), closing=True)
         except DiskFull as error:
             _log.warning("flush_failed", error=error.detail)
         finally:
@@ -371,40 +289,28 @@ class LmdbLog:
         place = self._places[info.name] = Place(info, sid)
         return place
 
-    def _change(self, place: Place, changes: dict[str, _Change]) -> _Change:
+    def _change(self, place: Place, changes: dict[str, Change]) -> Change:
         name = place.info.name
         if name not in changes:
-            changes[name] = _Change(place, copy.copy(place.info), place.chain)
+            changes[name] = Change.of(place)
         return changes[name]
 
-    async def _alter(self, info: StreamInfo, alter: Callable[[_Change], None]) -> None:
+    async def _alter(self, info: StreamInfo, alter: Callable[[Change], None]) -> None:
         async with self._writing:
-            changes: dict[str, _Change] = {}
+            changes: dict[str, Change] = {}
             alter(self._change(self._places[info.name], changes))
             await self._commit(changes, (), ())
 
-    @staticmethod
-    def _add(change: _Change, row: Row) -> None:
-        info, entry = change.info, row.entry
-        if not info.records:
-            info.first_offset = entry.first
-        info.records += entry.count
-        info.bytes += entry.size
-        info.last_offset = entry.last
-        info.updated_ns = entry.time_ns
-        change.chain = entry.crc
-        change.rows.append(row)
-
-    def _entries(self, change: _Change) -> Iterable[Entry]:
+    def _entries(self, change: Change) -> Iterable[Entry]:
         return entries(self._store, change.place.sid, change.info.first_offset, [*change.place.recent, *change.rows])
 
-    def _body(self, change: _Change, entry: Entry) -> bytes | None:
+    def _body(self, change: Change, entry: Entry) -> bytes | None:
         recent = [*change.place.recent, *change.rows]
         if recent and entry.first >= recent[0].entry.first:
             return next(row.body for row in recent if row.entry.first == entry.first)
         return self._reader.body(entry)
 
-    def _trim(self, change: _Change) -> bool:
+    def _trim(self, change: Change) -> bool:
         """Applies a stream's retention. Whether anything went."""
         before = change.info.records
         try:
@@ -413,14 +319,14 @@ class LmdbLog:
             _log.error("log_damaged", stream=change.info.name, error=str(error))
         return change.info.records < before
 
-    def _empty(self, change: _Change) -> None:
+    def _empty(self, change: Change) -> None:
         """Removes all records of a stream."""
         info = change.info
         if info.records:
             evict(info, info.last_offset, info.records, info.bytes, info.updated_ns, 0)
         info.purged_through = info.evicted_through
 
-    def _keep(self, group: Group, rows: list[Row], changes: dict[str, _Change]) -> None:
+    def _keep(self, group: Group, rows: list[Row], changes: dict[str, Change]) -> None:
         """Shows what is in the journal."""
         if not self._pending:
             self._pending_since = monotonic()
@@ -430,11 +336,11 @@ class LmdbLog:
         self._apply(changes, rows)
         self._dirty.update(dict.fromkeys(changes))
 
-    def _apply(self, changes: dict[str, _Change], rows: Sequence[Row]) -> None:
+    def _apply(self, changes: dict[str, Change], rows: Sequence[Row]) -> None:
         for change in changes.values():
             self.bytes += change.info.bytes - change.place.info.bytes
             change.apply()
-            self._queue(change.place.info)
+            self._oldest.push(change.place.info)
         if rows:
             self.last_offset = rows[-1].entry.last
             self.last_time_ns = rows[-1].entry.time_ns
@@ -448,7 +354,7 @@ class LmdbLog:
 
     async def _commit(
         self,
-        changes: dict[str, _Change],
+        changes: dict[str, Change],
         rows: Sequence[Row],
         claims: Sequence[Claim],
         *,
@@ -458,26 +364,29 @@ class LmdbLog:
         """Puts everything that waits, and these, on the disk; then shows them."""
         all_rows = [*self._pending_rows, *rows]
         all_claims = [*(c.claim() for group in self._pending for c in group.claims), *claims]
-        touched = {name: _Change(self._places[name], self._places[name].info, self._places[name].chain)
-                   for name in self._dirty} | changes  # fmt: skip
+        touched = {name: Change.of(self._places[name]) for name in self._dirty} | changes
         meta = self._next_meta(all_rows, closing)
 
         async def fill(transaction: lmdb.Transaction) -> dict[int, int]:
-            await self._put_rows(transaction, all_rows)
+            await put_rows(self._store, transaction, all_rows)
             self._producers.put(transaction, all_claims)
             trash = dict(self._trash)
             for name, change in touched.items():
                 if change.info.evicted_through:
                     trash[change.place.sid] = change.info.evicted_through
-                transaction.put(name.encode(), _sealed_stream(change), db=self._store[b"streams"])
+                transaction.put(name.encode(), change.sealed(), db=self._store[b"streams"])
                 transaction.delete(name.encode(), db=self._store[b"tombstones"])
             if removed is not None:
-                self._put_tombstone(transaction, removed)
-            left = await self._sweep(transaction, trash, SWEPT_A_COMMIT + 4 * len(all_rows))
+                bury(self._store, transaction, self.registry, removed)
+            left = await sweep(self._store, transaction, trash, SWEPT_A_COMMIT + 4 * len(all_rows))
             transaction.put(META, sealed(meta), db=self._store[b"meta"])
             return left
 
-        self._trash = await self._store.write(fill, meta.longest)
+        try:
+            self._trash = await self._store.write(fill, meta.longest)
+        except lmdb.Error:
+            self._is_broken = True  # what is on the disk is not known: nothing may be written after it
+            raise
         self._directory.set_mark(Mark(meta.epoch, meta.commits, meta.last_offset, meta.chain))
         self._meta = meta
         self._reader.longest = meta.longest
@@ -494,7 +403,7 @@ class LmdbLog:
             self._pending, self._pending_rows, self._pending_bytes = [], [], 0
             await self._store.in_thread(self._journal.clear)
 
-    def _next_meta(self, rows: Sequence[Row], closing: bool) -> _Meta:
+    def _next_meta(self, rows: Sequence[Row], closing: bool) -> Meta:
         last, time_ns = self.last_offset, self.last_time_ns
         chain, longest = self._meta.chain, self._meta.longest
         for row in rows:
@@ -503,56 +412,10 @@ class LmdbLog:
         if rows and rows[-1].entry.last > last:
             last, time_ns = rows[-1].entry.last, rows[-1].entry.time_ns
         reserved = last if closing or not self._interval_s else last + RESERVED
-        return _Meta(
+        return Meta(
             FORMAT, self.epoch, last, time_ns, reserved, self._meta.commits + 1, chain, self._next_sid, self.uptime_ns,
             longest, self.registry.floor,
         )  # fmt: skip
-
-    async def _put_rows(self, transaction: lmdb.Transaction, rows: Sequence[Row]) -> None:
-        table, index = self._store[b"rows"], self._store[b"index"]
-        size = 0
-        for row in rows:
-            entry = row.entry
-            transaction.put(ROW_KEY.pack(entry.first, entry.crc), row.body, db=table, append=True)
-            transaction.put(INDEX_KEY.pack(row.sid, entry.first), entry.packed(), db=index)
-            size += len(row.body)
-            if size > MIB:
-                size = 0
-                await asyncio.sleep(0)
-
-    def _put_tombstone(self, transaction: lmdb.Transaction, removed: Place) -> None:
-        name, tombstones = removed.info.name.encode(), self._store[b"tombstones"]
-        transaction.delete(name, db=self._store[b"streams"])
-        if removed.info.last_offset:
-            last = removed.info.last_offset.to_bytes(8, "big")
-            if len(self.registry.tombstones) >= MAX_TOMBSTONES:
-                transaction.delete(next(iter(self.registry.tombstones)).encode(), db=tombstones)
-            transaction.put(name, last, db=tombstones)
-            transaction.put(removed.sid.to_bytes(4, "big"), last, db=self._store[b"trash"])
-
-    async def _sweep(self, transaction: lmdb.Transaction, trash: dict[int, int], budget: int) -> dict[int, int]:
-        """Removes up to `budget` rows that nobody may read any more; returns what is left to do."""
-        left = dict(trash)
-        rows, steps = self._store[b"rows"], 0
-        for sid, through in trash.items():
-            with transaction.cursor(self._store[b"index"]) as cursor:
-                cursor.set_range(INDEX_KEY.pack(sid, 0))
-                while steps < budget and (key := cursor.key()):
-                    if INDEX_KEY.unpack(key)[0] != sid:
-                        break
-                    entry = entry_of(key, cursor.value())
-                    if entry.last > through:
-                        break
-                    transaction.delete(ROW_KEY.pack(entry.first, entry.crc), db=rows)
-                    cursor.delete()
-                    steps += 1
-                    if steps % STEP == 0:
-                        await asyncio.sleep(0)
-            if steps >= budget:
-                break
-            del left[sid]
-            transaction.delete(sid.to_bytes(4, "big"), db=self._store[b"trash"])
-        return left
 
     # Reading
 
@@ -564,7 +427,7 @@ class LmdbLog:
         by_number = {place.sid: place for place in wanted}
         position: int | None = after
         while position is not None:
-            found, position = self._reader.many(by_number, position, LOOKS_A_READ)
+            found, position = self._reader.many(by_number, position, LOOKS_A_READ, max_bytes)
             if found:
                 return _taken(found, max_bytes)
             await asyncio.sleep(0)
@@ -573,93 +436,33 @@ class LmdbLog:
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         starts = [self.last_offset]
         for info in streams:
-            found = self._first_since(self._places[info.name], time_ns)
+            found = first_since(self._store, self._places[info.name], time_ns)
             if found is not None:
                 starts.append(max(found.first, info.first_offset) - 1)
         return min(starts)
 
-    def _first_since(self, place: Place, time_ns: int) -> Entry | None:
-        """The first row of a stream that was committed at or after `time_ns`: times never go back."""
-        info = place.info
-        low, high = info.first_offset, info.last_offset + 1
-        if not info.records or info.updated_ns < time_ns:
-            return None
-        found = None
-        while low < high:
-            middle = (low + high) // 2
-            entry = next(iter(self._rows_of(place, middle)), None)
-            if entry is None or entry.time_ns >= time_ns:
-                found = entry or found
-                high = min(middle, entry.first) if entry and entry.first > low else low if entry else middle
-            else:
-                low = entry.last + 1
-        return found
-
     async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
-        newest = heapq.merge(*(self._newest(self._places[info.name], count) for info in streams), reverse=True)
-        return min(islice(newest, count), default=self.last_offset + 1) - 1
+        found = heapq.merge(*(newest(self._store, self._places[info.name], count) for info in streams), reverse=True)
+        return min(islice(found, count), default=self.last_offset + 1) - 1
 
-    def _newest(self, place: Place, count: int) -> list[int]:
-        """The newest `count` offsets of a stream, newest first."""
-        offsets: list[int] = []
-        try:
-            for entry in newest_first(self._store, place):
-                first = max(entry.first, place.info.first_offset)
-                if first > entry.last or not place.info.records:
-                    break
-                offsets += range(entry.last, first - 1, -1)
-                if len(offsets) >= count:
-                    break
-        except Damaged as error:
-            _log.error("log_damaged", stream=place.info.name, error=str(error))
-        return offsets
-
-    def _rows_of(self, place: Place, offset: int) -> Iterable[Entry]:
-        try:
-            yield from entries(self._store, place.sid, offset, place.recent)
-        except Damaged as error:
-            _log.error("log_damaged", stream=place.info.name, error=str(error))
-
-    # The disk
-
-    def _watch_disk(self) -> None:
-        free, size = self._directory.free()
-        used = 100.0 * (1.0 - free / size) if size else 0.0
-        spare = self._store.file_bytes - self._store.used_bytes
-        limits = self._limits
-        is_full = (free < limits.reserve_bytes or used >= limits.full_percent) and spare < SPARE_BYTES
-        if is_full != self._is_full:
-            _log.warning("disk_full" if is_full else "disk_has_room", free_bytes=free, used_percent=round(used, 1))
-        self._is_full = is_full
-        if used >= limits.trim_percent:
-            self._cap = min(self._cap or self.bytes, self.bytes)
-        elif used < limits.trim_percent - 2:
-            self._cap = limits.log_bytes
-
-    def _queue(self, info: StreamInfo) -> None:
-        if info.records and info.name not in self._queued:
-            heapq.heappush(self._oldest, (info.first_offset, info.name))
-            self._queued.add(info.name)
-
-    def _drop_oldest(self, changes: dict[str, _Change]) -> bool:
+    def _drop_oldest(self, changes: dict[str, Change]) -> bool:
         """Evicts the oldest row of all streams. False when there is none."""
-        while self._oldest:
-            first, name = heapq.heappop(self._oldest)
-            self._queued.discard(name)
+        while (popped := self._oldest.pop()) is not None:
+            first, name = popped
             place = self._places.get(name)
             if place is None or not place.info.records:
                 continue
             change = self._change(place, changes)
             info, is_oldest = change.info, change.info.first_offset == first
             if is_oldest:
-                rows = iter(self._rows_of(place, first))
+                rows = rows_of(self._store, place, first)
                 entry, following = next(rows, None), next(rows, None)
                 if entry is None:
                     self._empty(change)
                 else:
                     drop_row(info, entry, following.first if following else 0, partial(self._body, change))
             if info.records:
-                self._queue(info)
+                self._oldest.push(info)
             if is_oldest:
                 return True
         return False
@@ -671,18 +474,9 @@ def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
     size = 0
     for item in items:
         found.append(item)
-        size += item.size if isinstance(item, Batch) else 0
+        if isinstance(item, Gap):
+            continue  # never the last one: what lies within it is not read yet
+        size += item.size
         if size >= max_bytes or len(found) >= ROWS_A_READ:
             break
     return found
-
-
-def _sealed_stream(change: _Change) -> bytes:
-    i, asked = change.info, change.info.asked
-    return sealed(
-        _Stream(
-            change.place.sid, i.created_ns, (asked.max_records, asked.max_bytes, asked.max_age_s), i.updated_ns,
-            i.records, i.bytes, i.first_offset, i.last_offset, i.ended, i.evicted_through, i.evicted_time_ns,
-            i.purged_through, change.chain,
-        )
-    )  # fmt: skip

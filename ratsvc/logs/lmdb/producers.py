@@ -14,14 +14,15 @@ from typing import NamedTuple
 import lmdb
 
 from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe, Producer
-from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
+from ratsvc.logs.lmdb.rows import Damaged, checksum, sealed, text_of, unsealed
 from ratsvc.logs.lmdb.store import Store
 
 _SLOT = struct.Struct(">IH")
-_PLACE = struct.Struct(">QQQ")
+_PLACE = struct.Struct(">QQQI")
 
 
 class _Kept(NamedTuple):
+    id: str
     number: int
     epoch: int
     expected: int
@@ -52,8 +53,10 @@ class Producers:
         kept: list[tuple[str, _Kept]] = []
         with store.cursor(b"producers") as cursor:
             for key, value in cursor:
-                id_ = bytes(key).decode()
-                kept.append((id_, unsealed(value, _Kept, f"producer {id_}")))
+                id_ = text_of(key, "a producer")
+                kept.append((id_, unsealed(value, _Kept, f"producer {id_!r}")))
+                if kept[-1][1].id != id_:
+                    raise Damaged(f"producer {id_!r} is kept in the place of {kept[-1][1].id!r}")
         for id_, one in sorted(kept, key=lambda item: item[1].used_ns):
             self._rings[id_] = _Ring(one.number, one.publishes)
             self._next = max(self._next, one.number + 1)
@@ -80,14 +83,15 @@ class Producers:
                 ring = self._rings[id_] = _Ring(self._next, 0)
                 self._next += 1
             place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
-            transaction.put(place, _PLACE.pack(claim.ref.epoch, claim.sequence, claim.offset), db=places)
+            found = (claim.ref.epoch, claim.sequence, claim.offset)
+            transaction.put(place, _PLACE.pack(*found, _check(place, found)), db=places)
             ring.publishes += 1
             touched.add(id_)
         for id_ in touched:
             known = self._dedupe.table(id_).get(id_)
             if known is not None:
                 ring = self._rings[id_]
-                row = _Kept(ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
+                row = _Kept(id_, ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
                 transaction.put(id_.encode(), sealed(row), db=producers)
 
     def written(self) -> None:
@@ -102,11 +106,18 @@ class Producers:
         with self._store.cursor(b"places") as cursor:
             more = cursor.set_range(_SLOT.pack(kept.number, 0))
             while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
-                try:
-                    epoch, sequence, offset = _PLACE.unpack(cursor.value())
-                except struct.error:
-                    raise Damaged("a place of a producer has a wrong size") from None
+                key, value = bytes(cursor.key()), bytes(cursor.value())
+                if len(value) != _PLACE.size:
+                    raise Damaged(f"a place of producer {kept.id!r} has a wrong size")
+                epoch, sequence, offset, check = _PLACE.unpack(value)
+                if check != _check(key, (epoch, sequence, offset)):
+                    raise Damaged(f"a place of producer {kept.id!r} does not match its checksum")
                 if epoch == kept.epoch:
                     found.append((sequence, offset))
                 more = cursor.next()
         return found
+
+
+def _check(key: bytes, place: tuple[int, int, int]) -> int:
+    """The checksum of a place in a ring."""
+    return checksum(key + b"%d %d %d" % place)
