@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint protos bench setup clean
+.PHONY: help demo test faults deploy-test lint protos bench setup clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
@@ -31,6 +31,10 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
 	@tests/setup-system.sh
 	$(BIN)/python -m pytest tests/faults --faults=full $(ARGS)
+
+deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
+	tests/deploy/setup-tools.sh
+	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .

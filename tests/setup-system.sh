@@ -39,4 +39,7 @@ if command -v npm >/dev/null; then
 else
   echo "note: no npm: Node.js tests and buf lint will be skipped"
 fi
+if ! { command -v helm || PATH=~/go/bin command -v helm; } >/dev/null; then
+  echo "note: no helm: tests of the chart will be skipped; make deploy-test builds it with Go, which takes minutes"
+fi
 exit 0

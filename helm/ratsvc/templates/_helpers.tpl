@@ -1,0 +1,133 @@
+{{- define "ratsvc.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 52 characters: `-headless`, and the hash of a StatefulSet's pod, have to fit into 63. */}}
+{{- define "ratsvc.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "ratsvc.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "ratsvc.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What tells the pod from others, for ever: the test's pod has another component. */}}
+{{- define "ratsvc.selector" -}}
+app.kubernetes.io/name: {{ include "ratsvc.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end -}}
+
+{{- define "ratsvc.commonLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "ratsvc.labels" -}}
+{{ include "ratsvc.selector" . }}
+{{ include "ratsvc.commonLabels" . }}
+{{- end -}}
+
+{{- define "ratsvc.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ratsvc.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ratsvc.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Bytes of a quantity such as 1Gi, 512M or 1000000. */}}
+{{- define "ratsvc.bytes" -}}
+{{- $number := regexFind "^[0-9.]+" (toString .) | float64 -}}
+{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- if not (hasKey $units $unit) -}}
+{{- fail (printf "not a size that this chart can compare: %v" .) -}}
+{{- end -}}
+{{- mulf $number (get $units $unit) | int64 -}}
+{{- end -}}
+
+{{/* A setting's limit for the alerts: the value given, or else the service's default. */}}
+{{- define "ratsvc.limit" -}}
+{{- $limits := (.root.Values.settings | default dict).limits | default dict -}}
+{{- get $limits .name | default .otherwise | int64 -}}
+{{- end -}}
+
+{{/* A table of settings as TOML; strings, numbers and lists of them are written alike in JSON and in TOML. */}}
+{{- define "ratsvc.toml" -}}
+{{- $path := .path -}}
+{{- range $name, $value := .table }}
+{{- if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}
+{{ $name | quote }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := .table }}
+{{- if kindIs "map" $value }}
+{{- $here := append $path (quote $name) }}
+
+[{{ join "." $here }}]
+{{- include "ratsvc.toml" (dict "table" $value "path" $here) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ratsvc.config" -}}
+"http" = "0.0.0.0:8080"
+"grpc" = "0.0.0.0:50051"
+{{- if eq .Values.engine "durable" }}
+"data_dir" = "/data/log"
+{{- end }}
+{{- include "ratsvc.toml" (dict "table" .Values.settings "path" list) }}
+{{- end -}}
+
+{{/* What the schema cannot see: values that contradict each other. */}}
+{{- define "ratsvc.check" -}}
+{{- $v := .Values -}}
+{{- $given := $v.settings | default dict -}}
+{{- $drain := ternary 15 $given.drain_s (kindIs "invalid" $given.drain_s) | float64 -}}
+{{- $stop := ternary 25 $given.stop_timeout_s (kindIs "invalid" $given.stop_timeout_s) | float64 -}}
+{{- if gt (addf $drain 5) $stop -}}
+{{- fail (printf "settings.drain_s (%v) has to end 5 seconds before settings.stop_timeout_s (%v): readers that were not told by then are cut" $drain $stop) -}}
+{{- end -}}
+{{- $needed := addf $v.preStopSleepSeconds $stop 5 -}}
+{{- if gt $needed (float64 $v.terminationGracePeriodSeconds) -}}
+{{- fail (printf "terminationGracePeriodSeconds (%v) is too short for the drain: preStopSleepSeconds (%v) + settings.stop_timeout_s (%v) + 5 = %v" $v.terminationGracePeriodSeconds $v.preStopSleepSeconds $stop $needed) -}}
+{{- end -}}
+{{- if eq $v.engine "memory" -}}
+{{- with (($v.resources).limits).memory -}}
+{{- $log := include "ratsvc.limit" (dict "root" $ "name" "log_bytes" "otherwise" 1073741824) | int64 -}}
+{{- if gt (mul 2 $log) (include "ratsvc.bytes" . | int64) -}}
+{{- fail (printf "resources.limits.memory (%v) is less than twice settings.limits.log_bytes (%v): with engine memory all records are in memory" . $log) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $http := $v.gateway.httpRoute -}}
+{{- $grpc := $v.gateway.grpcRoute -}}
+{{- if and $http.enabled $grpc.enabled -}}
+{{- range $http.parentRefs -}}
+{{- if has . $grpc.parentRefs -}}
+{{- if or (not $http.hostnames) (not $grpc.hostnames) -}}
+{{- fail "gateway: httpRoute and grpcRoute of one listener need hostnames of their own: it may accept only one of them" -}}
+{{- end -}}
+{{- range $http.hostnames -}}
+{{- if has . $grpc.hostnames -}}
+{{- fail (printf "gateway: httpRoute and grpcRoute of one listener both name %s: it may accept only one of them" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
