@@ -68,19 +68,7 @@ class Directory:
 
     def mark(self) -> Mark | None:
         """The newest mark; None when there never was one. Raises LogRefused."""
-        try:
-            data = (self.path / "mark").read_bytes()
-        except FileNotFoundError:
-            return None
-        found = []
-        for slot in (data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]):
-            try:
-                found.append(unsealed(slot[1 : 1 + slot[0]], Mark, "the mark"))
-            except (Damaged, IndexError):
-                continue
-        if not found:
-            raise LogRefused(f"{self.path / 'mark'} is damaged: it is not known how far the log had got")
-        return max(found, key=lambda mark: mark.commits)
+        return read_mark(self.path)
 
     def set_mark(self, mark: Mark) -> None:
         """Remembers how far the log has got: 3 µs."""
@@ -111,6 +99,23 @@ class Directory:
         if self._mark >= 0:
             os.close(self._mark)
         os.close(self._lock)
+
+
+def read_mark(directory: Path) -> Mark | None:
+    """The newest mark in a data directory; None when there never was one. Raises LogRefused."""
+    try:
+        data = (directory / "mark").read_bytes()
+    except FileNotFoundError:
+        return None
+    found = []
+    for slot in (data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]):
+        try:
+            found.append(unsealed(slot[1 : 1 + slot[0]], Mark, "the mark"))
+        except (Damaged, IndexError):
+            continue
+    if not found:
+        raise LogRefused(f"{directory / 'mark'} is damaged: it is not known how far the log had got")
+    return max(found, key=lambda mark: mark.commits)
 
 
 def _file_system(path: Path) -> str:

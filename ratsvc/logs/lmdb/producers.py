@@ -17,11 +17,13 @@ from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe, Producer
 from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
 from ratsvc.logs.lmdb.store import Store
 
-_SLOT = struct.Struct(">IH")
-_PLACE = struct.Struct(">QQQ")
+SLOT = struct.Struct(">IH")
+PLACE = struct.Struct(">QQQ")
 
 
-class _Kept(NamedTuple):
+class KeptProducer(NamedTuple):
+    """A producer's row."""
+
     number: int
     epoch: int
     expected: int
@@ -49,11 +51,11 @@ class Producers:
         self._rings: dict[str, _Ring] = {}
         self._next = 1
         self._forgotten = 0
-        kept: list[tuple[str, _Kept]] = []
+        kept: list[tuple[str, KeptProducer]] = []
         with store.cursor(b"producers") as cursor:
             for key, value in cursor:
                 id_ = bytes(key).decode()
-                kept.append((id_, unsealed(value, _Kept, f"producer {id_}")))
+                kept.append((id_, unsealed(value, KeptProducer, f"producer {id_}")))
         for id_, one in sorted(kept, key=lambda item: item[1].used_ns):
             self._rings[id_] = _Ring(one.number, one.publishes)
             self._next = max(self._next, one.number + 1)
@@ -71,7 +73,7 @@ class Producers:
             if ring is not None:
                 transaction.delete(id_.encode(), db=producers)
                 for slot in range(min(ring.publishes, REMEMBERED)):
-                    transaction.delete(_SLOT.pack(ring.number, slot), db=places)
+                    transaction.delete(SLOT.pack(ring.number, slot), db=places)
         touched = set()
         for claim in claims:
             id_ = claim.ref.id
@@ -79,15 +81,15 @@ class Producers:
             if ring is None or id_ in self._dedupe.forgotten[: self._forgotten]:
                 ring = self._rings[id_] = _Ring(self._next, 0)
                 self._next += 1
-            place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
-            transaction.put(place, _PLACE.pack(claim.ref.epoch, claim.sequence, claim.offset), db=places)
+            place = SLOT.pack(ring.number, ring.publishes % REMEMBERED)
+            transaction.put(place, PLACE.pack(claim.ref.epoch, claim.sequence, claim.offset), db=places)
             ring.publishes += 1
             touched.add(id_)
         for id_ in touched:
             known = self._dedupe.table(id_).get(id_)
             if known is not None:
                 ring = self._rings[id_]
-                row = _Kept(ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
+                row = KeptProducer(ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
                 transaction.put(id_.encode(), sealed(row), db=producers)
 
     def written(self) -> None:
@@ -97,13 +99,13 @@ class Producers:
                 self._rings.pop(id_, None)
         del self._dedupe.forgotten[: self._forgotten]
 
-    def _places(self, kept: _Kept) -> list[tuple[int, int]]:
+    def _places(self, kept: KeptProducer) -> list[tuple[int, int]]:
         found = []
         with self._store.cursor(b"places") as cursor:
-            more = cursor.set_range(_SLOT.pack(kept.number, 0))
+            more = cursor.set_range(SLOT.pack(kept.number, 0))
             while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
                 try:
-                    epoch, sequence, offset = _PLACE.unpack(cursor.value())
+                    epoch, sequence, offset = PLACE.unpack(cursor.value())
                 except struct.error:
                     raise Damaged("a place of a producer has a wrong size") from None
                 if epoch == kept.epoch:
