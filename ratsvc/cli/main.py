@@ -16,6 +16,7 @@ from ratsvc.cli import UsageError
 from ratsvc.cli.bench import bench
 from ratsvc.cli.config import config
 from ratsvc.cli.demo import demo
+from ratsvc.cli.log import log
 from ratsvc.cli.publish import publish
 from ratsvc.cli.serve import serve
 from ratsvc.cli.streams import streams
@@ -32,6 +33,7 @@ app.command()(tail)
 app.add_typer(streams, name="streams")
 app.command()(bench)
 app.add_typer(config, name="config")
+app.add_typer(log, name="log")
 
 
 def _version(wanted: bool) -> None:

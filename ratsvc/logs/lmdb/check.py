@@ -8,9 +8,8 @@ Memory: a few hundred bytes a stream. Cost: 12 µs a row beside its bytes, at 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ratsvc.logs.lmdb.contents import Chains
 from ratsvc.logs.lmdb.kept import KeptStream
@@ -84,32 +83,19 @@ class _Check:
         self.found.findings.add(line)
 
 
-def check(path: Path, progress: Callable[[int], None] = lambda _: None) -> Checked:
-    """Reads a log that no service runs, and changes nothing.
-
-    Args:
-        progress: is told how many bytes of the database were read: of `StoppedLog.pages.needed` at most.
-
-    Raises:
-        LogRefused: there is no log, a service uses it, or a newer version wrote it.
-    """
-    findings = Findings()
-    log = StoppedLog(path, findings.add)
-    try:
-        one = _Check(log, Checked(findings, len(log.streams)), log.pages.new_map())
-        log.pages.progress = progress
-        _file(one)
-        _index(one)
-        _rows(one)
-        for sid, known in list(log.streams.items()):
-            _stream(one, sid, known)
-        _differences(one)
-        _producers(one)
-        _journal(one)
-        _tables(one)
-        return one.found
-    finally:
-        log.close()
+def check(log: StoppedLog, findings: Findings) -> Checked:
+    """Reads all of a log. `findings` has what was found when it was opened."""
+    one = _Check(log, Checked(findings, len(log.streams)), log.pages.new_map())
+    _file(one)
+    _index(one)
+    _rows(one)
+    for sid, known in list(log.streams.items()):
+        _stream(one, sid, known)
+    _differences(one)
+    _producers(one)
+    _journal(one)
+    _tables(one)
+    return one.found
 
 
 def _file(one: _Check) -> None:

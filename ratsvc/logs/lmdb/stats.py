@@ -6,9 +6,7 @@ Cost: a few page reads a stream, and the journal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ratsvc.logs.lmdb.pages import Report
 from ratsvc.logs.lmdb.rows import Damaged
 from ratsvc.logs.lmdb.stopped import StoppedLog, Stored
 
@@ -47,50 +45,39 @@ class LogStats:
     streams: list[StreamStats]
 
 
-def stats(path: Path, report: Report) -> LogStats:
-    """The figures of a log that no service runs.
-
-    Args:
-        report: is told of what is damaged.
-
-    Raises:
-        LogRefused: there is no log, a service uses it, or a newer version wrote it.
-    """
-    log = StoppedLog(path, report)
-    try:
-        streams = {sid: _stream(log, sid) for sid, known in log.streams.items() if known.kept is not None}
-        journalled = 0
-        last = log.last_offset
-        for row in log.journal_rows():
-            if isinstance(row, Stored) and row.head.sid in streams:
-                one, batch = streams[row.head.sid], row.batch
-                one.records += len(batch)
-                one.bytes += batch.size
-                one.first_offset = one.first_offset or batch.first
-                one.last_offset = last = batch.last
-                one.oldest_ns = one.oldest_ns or batch.time_ns
-                one.newest_ns = batch.time_ns
-                journalled += len(batch)
-        pages, meta = log.pages, log.meta
-        producers = pages.tables.get(b"producers")
-        found = sorted(streams.values(), key=lambda one: one.name)
-        return LogStats(
-            log.epoch,
-            meta.format if meta else 0,
-            meta.commits if meta else 0,
-            last,
-            sum(one.records for one in found),
-            sum(one.bytes for one in found),
-            journalled,
-            producers.entries if producers else 0,
-            pages.size,
-            pages.page_bytes,
-            pages.last_page + 1 if pages.page_bytes else 0,
-            pages.free_pages(),
-            found,
-        )
-    finally:
-        log.close()
+def stats(log: StoppedLog) -> LogStats:
+    """The figures of a log."""
+    streams = {sid: _stream(log, sid) for sid, known in log.streams.items() if known.kept is not None}
+    journalled = 0
+    last = log.last_offset
+    for row in log.journal_rows():
+        if isinstance(row, Stored) and row.head.sid in streams:
+            one, batch = streams[row.head.sid], row.batch
+            one.records += len(batch)
+            one.bytes += batch.size
+            one.first_offset = one.first_offset or batch.first
+            one.last_offset = last = batch.last
+            one.oldest_ns = one.oldest_ns or batch.time_ns
+            one.newest_ns = batch.time_ns
+            journalled += len(batch)
+    pages, meta = log.pages, log.meta
+    producers = pages.tables.get(b"producers")
+    found = sorted(streams.values(), key=lambda one: one.name)
+    return LogStats(
+        log.epoch,
+        meta.format if meta else 0,
+        meta.commits if meta else 0,
+        last,
+        sum(one.records for one in found),
+        sum(one.bytes for one in found),
+        journalled,
+        producers.entries if producers else 0,
+        pages.size,
+        pages.page_bytes,
+        pages.last_page + 1 if pages.page_bytes else 0,
+        pages.free_pages(),
+        found,
+    )
 
 
 def _stream(log: StoppedLog, sid: int) -> StreamStats:
