@@ -110,20 +110,21 @@ def import_(
 
     What was cut or changed is refused, and leaves nothing behind. Producers' sequence numbers begin anew.
     """
-    try:
-        done = asyncio.run(_import(directory, file))
-    except asyncio.CancelledError:
-        raise typer.Exit(143) from None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    done = asyncio.run(_import(directory, file))
     summary = done.summary
     missing = f"; they were missing in {summary.gaps:,} places" if summary.gaps else ""
     records = f"{summary.records:,} records ({decimal(summary.bytes)}) of {summary.streams:,} streams"
     typer.echo(f"imported {records}{missing}; the epoch is {done.epoch}", err=True)
 
 
+def _leave(number: int, _: object) -> None:
+    """Ends an import from wherever it is, so that it can clean up."""
+    raise SystemExit(128 + number)
+
+
 async def _import(directory: Path, path: Path) -> Imported:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with _source(path) as file, _bar("importing", _size(file)) as bar:
 
         def show() -> None:

@@ -139,6 +139,8 @@ class _Reader:
             if line.record is not None:
                 if not self._continues(line):
                     yield from self._gathered()
+                if line.stream not in self._known:
+                    raise self._refused(f"the settings of stream {ascii(line.stream[:200])} did not come before it")
                 self._waiting.append(line)
                 self._size += len(line.record)
                 continue

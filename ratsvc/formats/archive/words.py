@@ -86,7 +86,7 @@ def checked(
         InvalidArgument: it breaks a rule.
     """
     if stream not in known:
-        raise InvalidArgument(f"the settings of stream {stream[:200]!a} did not come before its records")
+        raise InvalidArgument(f"the settings of stream {stream[:200]!a} did not come before it")
     if len(offsets) != len(records) or not records or offsets[0] <= after:
         raise InvalidArgument("the offsets are out of order")
     if not 0 <= time_ns < MAX_TIME_NS:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ratsvc.logs.lmdb.contents import Chains
 from ratsvc.logs.lmdb.kept import KeptStream
-from ratsvc.logs.lmdb.pages import FREE, MAIN
+from ratsvc.logs.lmdb.pages import FREE, MAIN, NUMBER_KEYS
 from ratsvc.logs.lmdb.producers import PLACE, SLOT, KeptProducer
 from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, entry_of, sizes_of, unsealed
 from ratsvc.logs.lmdb.stopped import Known, Lost, StoppedLog, Stored
@@ -286,6 +286,8 @@ def _tables(one: _Check) -> None:
             _drain(pages.items(name, seen=one.seen))
     pages.free_pages(one.seen)
     for name, table in pages.tables.items():
+        if table.flags != (NUMBER_KEYS if name == FREE else 0):
+            one.add(f"the table {name.decode('ascii', 'replace').strip(chr(0))} is said to be of a wrong kind")
         found = pages.tally.get(name)
         said = [table.branches, table.leaves, table.overflows, table.entries]
         if found is not None and found != said:

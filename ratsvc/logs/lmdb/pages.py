@@ -35,6 +35,8 @@ _BIG_DATA, _SUB_DATA = 1, 2
 _MAX_DEPTH = 32
 _PAGE_SIZES = (4096, 16384, 65536, 8192, 32768)
 
+NUMBER_KEYS = 8
+"""A flag of a table: LMDB has it on the free pages."""
 FREE = b"\0free"
 """The table of free pages, which has no name in the file."""
 MAIN = b"\0main"
@@ -158,6 +160,8 @@ class Pages:
         before = b""
         for number, page in self._leaves(name, table, start, seen, tally):
             for at, flags, key, value in self._nodes(name, number, page):
+                if (flags == _SUB_DATA) != (name == MAIN) and flags != _BIG_DATA:
+                    self._report(f"page {number}, of {_shown(name)}: an entry is of a wrong kind")
                 if sorts and key <= before and before:
                     self._report(f"page {number}, of {_shown(name)}: its keys are out of order")
                 before = key
