@@ -140,7 +140,7 @@ class _Reader:
                 if not self._continues(line):
                     yield from self._gathered()
                 if line.stream not in self._known:
-                    raise self._refused(f"the settings of stream {ascii(line.stream[:200])} did not come before it")
+                    raise self._refused(f"the settings of stream {line.stream[:200]!a} did not come before it")
                 self._waiting.append(line)
                 self._size += len(line.record)
                 continue
