@@ -1,11 +1,11 @@
-# make demo | test | lint | protos | bench: each sets up what it needs, in .venv and node_modules of this folder.
+# make demo | test | faults | lint | protos | bench: each sets up what it needs, in .venv and node_modules of this folder.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint protos bench setup clean
+.PHONY: help demo test faults lint protos bench setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,10 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 	@tests/setup-system.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
+	@tests/setup-system.sh
+	$(BIN)/python -m pytest tests/faults --faults=full --timeout=3600 $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .

@@ -142,6 +142,15 @@ def read(port: int, path: str, mark: bytes, count: int, pipe: Connection) -> Non
     pipe.send((time.monotonic(), seen, size, last))
 
 
+def read_on(port: int, path: str, mark: bytes, count: int, pipe: Connection) -> None:
+    """Tells when it connects; then as `read`."""
+    pipe.send(time.monotonic())
+    ours, theirs = spawn.Pipe()
+    read(port, path, mark, count, theirs)
+    ours.recv()  # ready
+    pipe.send(ours.recv())
+
+
 def read_times(port: int, path: str, count: int, pipe: Connection) -> None:
     """Reads SSE text records that begin with their time; tells how long each took, in seconds."""
     sock, rest = connect(port, path)

@@ -33,6 +33,12 @@ class Options:
     seconds: float = 4.0
     file_mib: int = 1_024
     idle_readers: int = 2_000
+    data_dir: str | None = None
+    durability: str = "always"
+
+    def service(self) -> Service:
+        """A fresh service."""
+        return Service(self.data_dir, self.durability)
 
 
 @dataclass(slots=True)
@@ -63,7 +69,7 @@ def throughput(name: str) -> Callable[[Options], Result]:
         message = p.publish_request("bench", [record] * options.batch)
         batches = max(1, options.records // options.batch)
         total = batches * options.batch
-        with Service() as service:
+        with options.service() as service:
             path = f"/v1/streams/bench?format={name}"
             _, reader = p.in_process(p.read, service.http, path, mark(name), total)
             expect(reader, "ready")
@@ -95,7 +101,7 @@ def throughput(name: str) -> Callable[[Options], Result]:
 def latency(options: Options) -> Result:
     """From the publish call to the reader's socket, one record a message, at a rate."""
     count = max(10, int(options.rate * options.seconds))
-    with Service() as service:
+    with options.service() as service:
         _, reader = p.in_process(p.read_times, service.http, "/v1/streams/bench?format=sse", count)
         expect(reader, "ready")
         _, producer = p.in_process(p.produce_at, service.grpc, options.rate, count, options.value_bytes, "bench")
@@ -113,10 +119,49 @@ def latency(options: Options) -> Result:
     return result
 
 
+def catchup(options: Options) -> Result:
+    """A binary reader from the oldest record on, as fast as it goes, beside a live reader of another stream: how fast
+    the one is, and how late the other."""
+    value = sample("binary", options.value_bytes)
+    message = p.publish_request("bench", [wire.record(value)] * options.batch)
+    batches = max(1, options.records // options.batch)
+    total, count = batches * options.batch, max(10, int(options.rate * options.seconds))
+    with options.service() as service:
+        _, producer = p.in_process(p.produce, service.grpc, message, batches)
+        expect(producer, "ready")
+        producer.send("go")
+        received(producer)
+        kept = httpx.get(f"http://127.0.0.1:{service.http}/v1/streams/bench/info").json()["records"]
+        _, live = p.in_process(p.read_times, service.http, "/v1/streams/live?format=sse", count)
+        expect(live, "ready")
+        _, producer = p.in_process(p.produce_at, service.grpc, options.rate, count, options.value_bytes, "live")
+        expect(producer, "ready")
+        service.reset()
+        producer.send("go")
+        began = time.monotonic()
+        path = "/v1/streams/bench?format=binary&from=earliest"
+        _, reader = p.in_process(p.read_on, service.http, path, mark("binary"), kept)
+        ready: float = received(reader)
+        ended, seen, size, _ = received(reader)
+        cpu, rss = service.cpu_s, service.rss_mib
+        took = sorted(received(live))
+    if seen != kept or len(took) != count:
+        raise RuntimeError(f"catchup: {seen:,} of {kept:,} records came, and {len(took)} of {count} live ones")
+    seconds = ended - ready
+    result = Result("catchup", kept / seconds, size / seconds / 1e6, server_rss_mib=rss, options=asdict(options))
+    result.server_cpu_s_per_million = cpu / kept * 1e6
+    _percentiles(result, took)
+    result.note = (
+        f"{kept:,} of {total:,} records were kept; latencies are those of {options.rate:g} live records/s"
+        f" over {max(options.seconds, time.monotonic() - began):.0f} s, of which {seconds:.1f} s beside the catch-up"
+    )
+    return result
+
+
 def fanout(options: Options) -> Result:
     """One record to many SSE readers: the time to the last of them, beside a bare loop that writes the same bytes."""
     value = "x" * options.value_bytes
-    with Service() as service:
+    with options.service() as service:
         size = _frame_size(service, value)
         path = "/v1/streams/bench?format=sse"
         _, readers = p.in_process(p.read_many, service.http, path, options.readers, options.rounds, size)
@@ -144,7 +189,7 @@ def file(options: Options) -> Result:
     """A file through Upload to a chunked reader; the uploader keeps at most 16 MiB ahead of the reader."""
     total = options.file_mib * MIB
     done = p.spawn.Value("q", 0, lock=False)
-    with Service() as service:
+    with options.service() as service:
         limits = {"max_bytes": FILE_RETENTION_BYTES}
         httpx.put(f"http://127.0.0.1:{service.http}/v1/streams/file", json=limits).raise_for_status()
         _, reader = p.in_process(p.download, service.http, "/v1/streams/file?format=chunked", total, done)
@@ -173,7 +218,7 @@ def file(options: Options) -> Result:
 
 def idle(options: Options) -> Result:
     """Readers that get nothing but heartbeats: memory each, and CPU."""
-    with Service() as service:
+    with options.service() as service:
         before = service.rss_mib
         arguments = (service.http, "/v1/streams/quiet?format=sse", options.idle_readers, 0, 0)
         process, readers = p.in_process(p.read_many, *arguments)
@@ -189,6 +234,7 @@ def idle(options: Options) -> Result:
 
 SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **{name: throughput(name) for name in ("sse", "ndjson", "text", "chunked", "binary")},
+    "catchup": catchup,
     "fanout": fanout,
     "latency": latency,
     "file": file,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from types import TracebackType
 from typing import Self
 
@@ -24,10 +26,23 @@ ENVIRONMENT = {
 
 
 class Service:
-    """`ratsvc serve`, as a context manager."""
+    """`ratsvc serve`, as a context manager.
+
+    Args:
+        data_dir: where it makes a directory for its records, removed at the end; None: in memory.
+        durability: with `data_dir`: always or interval.
+    """
+
+    def __init__(self, data_dir: str | None = None, durability: str = "always") -> None:
+        self._data_dir = data_dir
+        self._durability = durability
+        self._directory: str | None = None
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "ratsvc", "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+        if self._data_dir is not None:
+            self._directory = tempfile.mkdtemp(prefix="bench-", dir=self._data_dir)
+            command += ["--data-dir", self._directory, "--durability", self._durability]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RATSVC_")}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment | ENVIRONMENT)
         assert self._process.stdout is not None
@@ -51,6 +66,8 @@ class Service:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        if self._directory is not None:
+            shutil.rmtree(self._directory)
 
     def reset(self) -> None:
         """Begins to count CPU time anew."""

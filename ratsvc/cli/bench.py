@@ -36,6 +36,10 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long latency and idle take.")] = DEFAULTS.seconds,
     file_mib: Annotated[int, typer.Option(min=1, help="The size of the file.")] = DEFAULTS.file_mib,
     idle_readers: Annotated[int, typer.Option(min=1, help="Readers of the idle scenario.")] = DEFAULTS.idle_readers,
+    data_dir: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Keep records on disk, in a new directory there.")
+    ] = None,
+    durability: Annotated[str, typer.Option(help="With --data-dir: always or interval.")] = DEFAULTS.durability,
 ) -> None:
     """Measure the service on this machine: it, its producers and its readers in processes of their own, over real
     sockets.
@@ -49,7 +53,12 @@ def bench(
             raise UsageError(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    options = Options(records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers)
+    if durability not in ("always", "interval"):
+        raise UsageError(f"--durability takes always or interval, got {durability!r}")
+    place = None if data_dir is None else str(data_dir)
+    options = Options(
+        records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers, place, durability
+    )
     console = Console(width=None if sys.stdout.isatty() else 132)
     console.print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", style="dim")
     results: list[Result] = []

@@ -37,6 +37,9 @@ def serve(
     flush_interval: Annotated[
         float | None, typer.Option(help="With interval: seconds until what was acknowledged is on disk.")
     ] = None,
+    stall_timeout: Annotated[
+        float | None, typer.Option(help="A reader that takes nothing for so many seconds is cut.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="pretty or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
@@ -53,6 +56,7 @@ def serve(
         data_dir=data_dir,
         durability=durability,
         flush_interval_s=flush_interval,
+        stall_timeout_s=stall_timeout,
         log_format=log_format,
         log_level=log_level,
     )

@@ -67,6 +67,8 @@ class _Batch:
     size: int = 0
     sequence: int = 0
     deadline: float = 0.0
+    tried: bool = False
+    """Whether it was ever sent, so that it may be stored."""
 
     def request(self, producer_id: str, epoch: int) -> bytes:
         """The serialised `rat.v1.PublishRequest`."""
@@ -107,7 +109,8 @@ class Producer:
         max_batch_records, max_batch_bytes: when a batch goes at once.
         window: how many batches may be unacknowledged.
         max_buffered_bytes: beyond so many bytes unacknowledged, `send` waits.
-        delivery_timeout_s: after so long a record fails with Unavailable; it may have been stored all the same.
+        delivery_timeout_s: after so long a record fails with Unavailable; it may have been stored all the same. So do
+            those that were sent behind it.
     """
 
     def __init__(
@@ -311,6 +314,7 @@ class Producer:
                 await self._changed.wait()
             batch = self._sealed[self._sent]
             self._sent += 1
+            batch.tried = True
             await call.write(batch.request(self.id, self._epoch))
 
     def _acknowledged(self, ack: pb.PublishResponse) -> None:
@@ -339,8 +343,10 @@ class Producer:
             self._next += len(batch.records)
 
     def _expire(self) -> None:
+        """Gives up what is too late, and with it all that was sent behind it: what may be stored must not be sent
+        again under another number."""
         expired = False
-        while self._sealed and monotonic() > self._sealed[0].deadline:
+        while self._sealed and (monotonic() > self._sealed[0].deadline or (expired and self._sealed[0].tried)):
             why = f" ({self._trouble.detail})" if self._trouble else ""
             late = f"not delivered to {self.address} in {self._timeout_s:g} s{why}; it may be stored all the same"
             self._fail(self._take_first(), Unavailable(late))

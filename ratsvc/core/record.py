@@ -21,6 +21,10 @@ MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
 
 
+Encoding = bytes | memoryview
+"""A batch's bytes in a format: of their own, or a view of its record."""
+
+
 @dataclass(slots=True, frozen=True)
 class ProducerRef:
     """Who published, and which number the first record has: see `rat.v1.ProducerRef`."""
@@ -88,7 +92,7 @@ class Batch:
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
         self.size = sum(map(len, records)) if size is None else size
-        self._encoded: dict[Hashable, bytes] = {}
+        self._encoded: dict[Hashable, Encoding] = {}
         self._cool = False
 
     @classmethod
@@ -153,7 +157,7 @@ class Batch:
         """The offset of the last record."""
         return self.offsets[-1]
 
-    def encoded(self, key: Hashable, encode: Callable[[Batch], bytes]) -> bytes:
+    def encoded(self, key: Hashable, encode: Callable[[Batch], Encoding]) -> Encoding:
         """The batch's bytes under `key`: made by `encode` on first use, shared after, not kept once cool."""
         data = self._encoded.get(key)
         if data is None:
@@ -164,8 +168,8 @@ class Batch:
 
     @property
     def encoded_size(self) -> int:
-        """Bytes of all encodings kept."""
-        return sum(map(len, self._encoded.values()))
+        """Bytes of all encodings kept that are not the records' own."""
+        return sum(len(data) for data in self._encoded.values() if type(data) is bytes)
 
     def cool(self) -> None:
         """Lets go of what can be made again; from now on nothing is kept."""

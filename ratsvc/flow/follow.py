@@ -78,6 +78,7 @@ class Subscription:
         self._finished = False
         self._current = False
         self._told = 0
+        self._damaged = 0
         self._leave: Reconnect | None = None
         self._deadline: float | None = None
         self.position = 0
@@ -272,8 +273,9 @@ class Subscription:
                 return await self._too_slow(end)
             for batch in found:
                 if isinstance(batch, Gap):
-                    items.append(batch)
-                    self.position = batch.to if self._until is None else min(batch.to, self._until)
+                    if batch.to > self._damaged:
+                        items.append(batch)
+                        self._damaged = batch.to
                     continue
                 kept = self._take(batch)
                 self.position = batch.last if self._until is None else min(batch.last, self._until)
@@ -284,6 +286,8 @@ class Subscription:
                     return items
                 if self._until is not None and self.position >= self._until:
                     return items
+            if isinstance(found[-1], Gap):  # nothing is left before where the damage ends
+                self.position = max(self.position, min(self._damaged, end))
             if not items:  # none of them passed the filters: let others have their turn
                 await asyncio.sleep(0)
         return items
@@ -320,7 +324,6 @@ class Subscription:
             batches = await self._broker.read(self._streams(), after, self._broker.settings.limits.reader_bytes)
             for batch in batches:
                 if isinstance(batch, Gap):
-                    after = batch.to
                     continue
                 after = batch.last
                 kept = self._selection.filtered(batch.part(0, bisect_right(batch.offsets, end)))
@@ -332,7 +335,7 @@ class Subscription:
                     newest[kept.stream, key] = (kept, at)
                 while len(newest) > MAX_SNAPSHOT_KEYS:
                     del newest[next(iter(newest))]
-            if not batches:
+            if not batches or isinstance(batches[-1], Gap):
                 break
             await asyncio.sleep(0)
         self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
-from ratsvc.core.record import Batch
+from ratsvc.core.record import Batch, Encoding
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.names import is_pattern, matches
 
@@ -24,7 +24,7 @@ class Encoder(Protocol):
 
     key: Hashable
 
-    def batch(self, batch: Batch) -> bytes: ...
+    def batch(self, batch: Batch) -> Encoding: ...
 
     def heartbeat(self, offset: int) -> bytes: ...
 
@@ -66,9 +66,9 @@ class Lane:
         if now - self.written_at >= self.heartbeat_s:
             self._write(self.encoder.heartbeat(offset), offset)
 
-    def _write(self, data: bytes, offset: int) -> None:
+    def _write(self, data: Encoding, offset: int) -> None:
         self.written_at = monotonic()
-        framed = self._frame(data) if data else b""
+        framed = self._frame(cast(bytes, data)) if data else b""  # framing takes a view as well
         slow = [member for member in self.members if not member.push(framed, offset)]
         for member in slow:
             del self.members[member]

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from enum import Enum
 from typing import ClassVar
 
-from ratsvc.core.record import Batch, End, Gap, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding, End, Gap, Heartbeat, Item, Reconnect
 
 
 class View(Enum):
@@ -46,12 +46,12 @@ class Format(ABC):
         self.key: Hashable = (self.name, epoch, view, int64_as_string)
         """All that changes a batch's bytes."""
 
-    def batch(self, batch: Batch) -> bytes:
+    def batch(self, batch: Batch) -> Encoding:
         """A batch's bytes: made once for all readers of this format."""
         return batch.encoded(self.key, self._encode)
 
     @abstractmethod
-    def _encode(self, batch: Batch) -> bytes: ...
+    def _encode(self, batch: Batch) -> Encoding: ...
 
     def start(self, offset: int) -> bytes:
         """What a response begins with."""
@@ -78,14 +78,14 @@ class Format(ABC):
         return f"{self.epoch}-{offset}"
 
 
-def encode_items(fmt: Format, items: Sequence[Item]) -> bytes:
+def encode_items(fmt: Format, items: Sequence[Item]) -> Encoding:
     """The bytes of a subscription's items, in order."""
     if len(items) == 1:
         return _encode_item(fmt, items[0])
     return b"".join([_encode_item(fmt, item) for item in items])
 
 
-def _encode_item(fmt: Format, item: Item) -> bytes:
+def _encode_item(fmt: Format, item: Item) -> Encoding:
     match item:
         case Batch():
             return fmt.batch(item)

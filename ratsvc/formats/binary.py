@@ -76,7 +76,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return encode_items(self, [item])
+        return bytes(encode_items(self, [item]))
 
     def frames(self, item: Item) -> list[bytes]:
         """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by
@@ -92,7 +92,7 @@ class Frames(Format):
         return found
 
     def _part(self, batch: Batch, start: int, stop: int) -> bytes:
-        return batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop)))
+        return bytes(batch.encoded((self.key, start, stop), lambda whole: self._encode(whole.part(start, stop))))
 
 
 class Binary(Frames):

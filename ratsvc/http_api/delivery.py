@@ -15,10 +15,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import cast
 
 import structlog
 
-from ratsvc.core.record import Gap, Item
+from ratsvc.core.record import Encoding, Gap, Item
 from ratsvc.flow.follow import Subscription
 from ratsvc.formats import Format, encode_items
 from ratsvc.settings import Settings
@@ -41,8 +42,8 @@ class ClientTransport:
 
 
 def chunk(data: bytes) -> bytes:
-    """`data` as one chunk of a chunked body (RFC 9112, section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    """`data` as one chunk of a chunked body (RFC 9112, section 7.1); a view of a record is left for `_Wire.write`."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if type(data) is bytes else data
 
 
 def plain(data: bytes) -> bytes:
@@ -69,7 +70,7 @@ async def _yielded(subscription: Subscription, fmt: Format) -> AsyncIterator[byt
     while items := await subscription.next():
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
-        yield encode_items(fmt, items)
+        yield bytes(encode_items(fmt, items))
         await asyncio.sleep(0)
 
 
@@ -95,11 +96,12 @@ def _breaks(fmt: Format, items: list[Item], subscription: Subscription) -> bool:
 class _Wire:
     """One reader's connection, as the hub and the catch-up write to it."""
 
-    __slots__ = ("_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer")
+    __slots__ = ("_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer")
 
     def __init__(self, transport: ClientTransport, settings: Settings) -> None:
         self._writer = transport.writer
         self._transport = transport.writer.transport
+        self._chunked = transport.chunked
         self._frame = chunk if transport.chunked else plain
         self._max = settings.limits.reader_bytes
         self._stall_s = settings.stall_timeout_s
@@ -111,8 +113,8 @@ class _Wire:
         """How bytes are framed."""
         return self._frame
 
-    def push(self, data: bytes, offset: int) -> bool:
-        """Writes framed bytes, unless the reader is too far behind or gone."""
+    def push(self, data: Encoding, offset: int) -> bool:
+        """Writes framed bytes, or a view, unless the reader is too far behind or gone."""
         transport = self._transport
         waiting = transport.get_write_buffer_size()
         if waiting and (waiting > self._max or self._stalled(waiting)):
@@ -120,16 +122,23 @@ class _Wire:
         if transport.is_closing():
             return False
         if data:
-            self._sent += len(data)
-            transport.write(data)
+            self._write(data)
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Encoding) -> None:
         """Frames and writes."""
         if data:
-            framed = self._frame(data)
-            self._sent += len(framed)
-            self._transport.write(framed)
+            self._write(self._frame(cast(bytes, data)))
+
+    def _write(self, data: Encoding) -> None:
+        """Writes framed bytes; a view goes out between its framing, from where the record is."""
+        if type(data) is memoryview and self._chunked:
+            head = b"%x\r\n" % len(data)
+            self._sent += len(head) + len(data) + 2
+            self._transport.writelines((head, data, b"\r\n"))
+        else:
+            self._sent += len(data)
+            self._transport.write(data)
 
     async def drained(self) -> bool:
         """Waits until there is room to write. False: the reader is gone, or was cut because it takes nothing."""

@@ -87,7 +87,7 @@ class _Kept:
             if batch.first <= after:
                 start = max(start, bisect_right(batch.offsets, after))
             found.append(batch.part(start, len(batch)))
-            taken += batch.size
+            taken += found[-1].size
             if taken >= max_bytes:
                 break
         return found
@@ -162,7 +162,7 @@ class MemoryLog:
             kept = self._kept[info.name]
             at = bisect_left(kept.batches, time_ns, kept.head, key=lambda batch: batch.time_ns)
             if at < len(kept.batches):
-                starts.append(kept.batches[at].first - 1)
+                starts.append(max(kept.batches[at].first, info.first_offset) - 1)
         return min(starts)
 
     async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:

@@ -56,7 +56,10 @@ class Log(Protocol):
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
         """The records of `streams` after offset `after`, in offset order: whole batches (cut at `after` and at
-        retention) until `max_bytes` are reached, at least one where there is one. A gap where records are damaged."""
+        retention) until `max_bytes` are reached, at least one where there is one.
+
+        Where records of a stream are damaged, a gap from where they begin: batches of other streams that lie within
+        it may follow, and a read from within it may tell the rest again."""
 
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         """The offset after which the first record committed at or after `time_ns` comes."""

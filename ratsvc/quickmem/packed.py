@@ -124,3 +124,11 @@ def blob_start(data: bytes, start: int, end: int) -> int:
         return 0
     begin = start + 1 + width
     return begin if begin + int.from_bytes(data[start + 1 : begin], "big") == end else 0
+
+
+def blob_head(size: int) -> bytes:
+    """What stands before `size` bytes in a document that is one bytes value."""
+    for opcode, width in _BYTES_SIZES.items():
+        if size < 1 << 8 * width:
+            return bytes([opcode]) + size.to_bytes(width, "big")
+    raise InvalidValue("value has more bytes than a MessagePack document holds", field="value")

@@ -27,7 +27,16 @@ from ratsvc.quickmem.framing import (
     split,
 )
 from ratsvc.quickmem.limits import KEY_BYTES, ValueLimits
-from ratsvc.quickmem.packed import blob_start, decode_checked, decode_short, decode_small, pack, unpack, unpack_exact
+from ratsvc.quickmem.packed import (
+    blob_head,
+    blob_start,
+    decode_checked,
+    decode_short,
+    decode_small,
+    pack,
+    unpack,
+    unpack_exact,
+)
 from ratsvc.quickmem.tree import from_data_value
 
 #: Of records over this size on average, the values are not kept beside the records.
@@ -85,8 +94,8 @@ def values(batch: Batch) -> list[object]:
 
 
 def blobs(batch: Batch) -> list[memoryview] | None:
-    """Views of the values of several large records, when all are bytes: joining them copies each but once."""
-    if len(batch) == 1 or batch.size <= _LARGE * len(batch):
+    """Views of the values of large records, when all are bytes: joining them copies each but once."""
+    if batch.size <= _LARGE * len(batch):
         return None
     found = []
     for record in batch.records:
@@ -130,6 +139,16 @@ def record_from_packed(
     """
     start = head(len(packed)) + packed
     return start + make_tail(key, event, headers) if key or event or headers else start
+
+
+def record_from_blob(blob: bytes | memoryview, headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns bytes as a serialised record, with one copy of them.
+
+    Raises:
+        InvalidArgument: a header breaks its rule.
+    """
+    begin = blob_head(len(blob))
+    return b"".join((head(len(begin) + len(blob)), begin, blob, make_tail("", "", headers) if headers else b""))
 
 
 def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:

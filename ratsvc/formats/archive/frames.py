@@ -66,7 +66,7 @@ class FrameWriter:
         return said + self._format.end(End(self._last, "export"))
 
     def _said(self, stream: str, document: Mapping[str, object], key: str = "") -> bytes:
-        return self._format.batch(Batch(stream, range(1), 0, [record(dict(document), key)]))
+        return bytes(self._format.batch(Batch(stream, range(1), 0, [record(dict(document), key)])))
 
 
 def read_frames(file: BinaryIO, begin: bytes) -> Iterator[Word]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from ratsvc.logs.lmdb.contents import Chains
 from ratsvc.logs.lmdb.kept import KeptStream
 from ratsvc.logs.lmdb.pages import FREE, MAIN, NUMBER_KEYS
-from ratsvc.logs.lmdb.producers import PLACE, SLOT, KeptProducer
-from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, entry_of, sizes_of, unsealed
+from ratsvc.logs.lmdb.producers import kept_of, place_of
+from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, entry_of, sizes_of
 from ratsvc.logs.lmdb.stopped import Known, Lost, StoppedLog, Stored
 
 MOST_FINDINGS = 100
@@ -253,15 +253,19 @@ def _differences(one: _Check) -> None:
 
 def _producers(one: _Check) -> None:
     """What is remembered of idempotent producers."""
+    names: dict[bytes, str] = {}
     for key, value in one.log.pages.items(b"producers", seen=one.seen):
-        name = key.decode("utf-8", "replace")
         try:
-            unsealed(value, KeptProducer, f"what is remembered of producer {name}")
+            kept = kept_of(key, value)
         except Damaged as error:
             one.add(str(error))
+        else:
+            names[kept.number.to_bytes(4, "big")] = repr(kept.id)
     for key, value in one.log.pages.items(b"places", seen=one.seen):
-        if len(key) != SLOT.size or len(value) != PLACE.size:
-            one.add("a place of a producer has a wrong size")
+        try:
+            place_of(key, value, names.get(key[:4], "that is not known"))
+        except Damaged as error:
+            one.add(str(error))
 
 
 def _journal(one: _Check) -> None:

@@ -20,6 +20,7 @@ from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
 
 _log = structlog.get_logger()
 
+ADVICE = "Keep a copy; `ratsvc log export` saves what can be read, `ratsvc log import` makes a new log of it"
 SLOT_BYTES = 512
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
@@ -114,7 +115,7 @@ def read_mark(directory: Path) -> Mark | None:
         except (Damaged, IndexError):
             continue
     if not found:
-        raise LogRefused(f"{directory / 'mark'} is damaged: it is not known how far the log had got")
+        raise LogRefused(f"{directory / 'mark'} is damaged: it is not known how far the log had got. {ADVICE}")
     return max(found, key=lambda mark: mark.commits)
 
 

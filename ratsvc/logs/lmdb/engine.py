@@ -15,6 +15,7 @@ import asyncio
 import heapq
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from errno import EDQUOT, ENOSPC
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,14 +32,16 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.limits import DiskLimits
 from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
-from ratsvc.logs.lmdb.directory import Directory, Mark
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
 from ratsvc.logs.lmdb.evict import drop_row, evict, trim
+from ratsvc.logs.lmdb.finding import first_since, newest, rows_of
 from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
 from ratsvc.logs.lmdb.kept import FORMAT, META, Change, Meta, load_meta, load_streams
-from ratsvc.logs.lmdb.places import Place, Reader, entries, newest_first, order
+from ratsvc.logs.lmdb.places import Place, Reader, entries, order
 from ratsvc.logs.lmdb.producers import Producers
-from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed
-from ratsvc.logs.lmdb.store import ADVICE, MIB, Store
+from ratsvc.logs.lmdb.room import Oldest, Room
+from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed, text_of
+from ratsvc.logs.lmdb.store import MIB, Store
 
 _log = structlog.get_logger()
 
@@ -50,7 +53,6 @@ LOOKS_A_READ = 2_000
 EXPIRED_A_CALL = 500
 SWEPT_A_COMMIT = 2_000
 FIRST_LONGEST = 64 * 1024
-SPARE_BYTES = 32 * MIB
 
 
 class LmdbLog:
@@ -82,9 +84,6 @@ class LmdbLog:
         self.bytes = 0
         self._policy = policy
         self._interval_s = flush_interval_s
-        self._limits = limits or DiskLimits()
-        self._cap = self._limits.log_bytes
-        self._is_full = False
         self._clock = clock
         self._places: dict[str, Place] = {}
         self._dirty: dict[str, None] = {}
@@ -94,12 +93,13 @@ class LmdbLog:
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._writing = asyncio.Lock()
-        self._oldest: list[tuple[int, str]] = []
-        self._queued: set[str] = set()
+        self._is_broken = False
+        self._oldest = Oldest()
         self._expire_from = ""
         self._directory = Directory(directory)
         try:
             self._store = Store(self._directory)
+            self._room = Room(limits or DiskLimits(), self._directory, self._store)
             try:
                 self._load()
             except BaseException:
@@ -133,7 +133,7 @@ class LmdbLog:
 
     def _load_streams(self) -> None:
         with self._store.cursor(b"tombstones") as cursor:
-            gone = {bytes(name).decode(): int.from_bytes(value, "big") for name, value in cursor}
+            gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
         self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
         with self._store.cursor(b"trash") as cursor:
             self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
@@ -142,7 +142,7 @@ class LmdbLog:
             self.registry.add(info)
             self._places[info.name] = place
             self.bytes += info.bytes
-            self._queue(info)
+            self._oldest.push(info)
             if info.evicted_through:
                 self._trash[place.sid] = info.evicted_through
 
@@ -167,6 +167,10 @@ class LmdbLog:
             for claim in group.claims:
                 self.dedupe.claim(claim.claim(), self.uptime_ns)
             self.dedupe.commit()
+            if rows:
+                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
+            for change in changes.values():
+                self._trim(change)
             self._keep(group, rows, changes)
         if records:
             _log.info("journal_replayed", records=records)
@@ -179,7 +183,7 @@ class LmdbLog:
         return self._uptime_before + self._clock() - self._opened
 
     async def append(self, batches: Sequence[Batch], claims: Sequence[Claim] = (), *, flushed: bool = False) -> None:
-        if self._is_full:
+        if self._room.is_full:
             raise DiskFull("the disk is nearly full: no records are taken until there is room", retry_after_s=5)
         async with self._writing:
             uptime = self.uptime_ns
@@ -201,8 +205,9 @@ class LmdbLog:
             try:
                 await self._store.in_thread(lambda: self._journal.append(group))
             except OSError as error:
-                if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                if error.errno in (ENOSPC, EDQUOT):
                     raise DiskFull("the disk is full: no records are taken until there is room") from None
+                self._is_broken = True
                 raise
             self._keep(group, rows, changes)
 
@@ -242,7 +247,7 @@ class LmdbLog:
         """Expires what is too old, looks at the disk, and flushes what is due. Called twice a second."""
         self.dedupe.expire(self.uptime_ns)
         async with self._writing:
-            self._watch_disk()
+            self._room.look(self.bytes)
             changes: dict[str, Change] = {}
             page = self.registry.page(">", self._expire_from, EXPIRED_A_CALL)
             self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
@@ -263,13 +268,14 @@ class LmdbLog:
         """Evicts the oldest rows of all while the log is over its bound."""
         for _ in range(SWEPT_A_COMMIT):
             now = self.bytes + sum(change.info.bytes - change.place.info.bytes for change in changes.values())
-            if not self._cap or now <= self._cap or not self._drop_oldest(changes):
+            if not self._room.max_bytes or now <= self._room.max_bytes or not self._drop_oldest(changes):
                 return
 
     async def close(self) -> None:
         try:
             async with self._writing:
-                await self._commit({}, (), (), closing=True)
+                if not self._is_broken:
+                    await self._commit({}, (), (), closing=True)
         except DiskFull as error:
             _log.warning("flush_failed", error=error.detail)
         finally:
@@ -334,7 +340,7 @@ class LmdbLog:
         for change in changes.values():
             self.bytes += change.info.bytes - change.place.info.bytes
             change.apply()
-            self._queue(change.place.info)
+            self._oldest.push(change.place.info)
         if rows:
             self.last_offset = rows[-1].entry.last
             self.last_time_ns = rows[-1].entry.time_ns
@@ -376,7 +382,11 @@ class LmdbLog:
             transaction.put(META, sealed(meta), db=self._store[b"meta"])
             return left
 
-        self._trash = await self._store.write(fill, meta.longest)
+        try:
+            self._trash = await self._store.write(fill, meta.longest)
+        except lmdb.Error:
+            self._is_broken = True  # what is on the disk is not known: nothing may be written after it
+            raise
         self._directory.set_mark(Mark(meta.epoch, meta.commits, meta.last_offset, meta.chain))
         self._meta = meta
         self._reader.longest = meta.longest
@@ -417,7 +427,7 @@ class LmdbLog:
         by_number = {place.sid: place for place in wanted}
         position: int | None = after
         while position is not None:
-            found, position = self._reader.many(by_number, position, LOOKS_A_READ)
+            found, position = self._reader.many(by_number, position, LOOKS_A_READ, max_bytes)
             if found:
                 return _taken(found, max_bytes)
             await asyncio.sleep(0)
@@ -426,93 +436,33 @@ class LmdbLog:
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         starts = [self.last_offset]
         for info in streams:
-            found = self._first_since(self._places[info.name], time_ns)
+            found = first_since(self._store, self._places[info.name], time_ns)
             if found is not None:
                 starts.append(max(found.first, info.first_offset) - 1)
         return min(starts)
 
-    def _first_since(self, place: Place, time_ns: int) -> Entry | None:
-        """The first row of a stream that was committed at or after `time_ns`: times never go back."""
-        info = place.info
-        low, high = info.first_offset, info.last_offset + 1
-        if not info.records or info.updated_ns < time_ns:
-            return None
-        found = None
-        while low < high:
-            middle = (low + high) // 2
-            entry = next(iter(self._rows_of(place, middle)), None)
-            if entry is None or entry.time_ns >= time_ns:
-                found = entry or found
-                high = min(middle, entry.first) if entry and entry.first > low else low if entry else middle
-            else:
-                low = entry.last + 1
-        return found
-
     async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
-        newest = heapq.merge(*(self._newest(self._places[info.name], count) for info in streams), reverse=True)
-        return min(islice(newest, count), default=self.last_offset + 1) - 1
-
-    def _newest(self, place: Place, count: int) -> list[int]:
-        """The newest `count` offsets of a stream, newest first."""
-        offsets: list[int] = []
-        try:
-            for entry in newest_first(self._store, place):
-                first = max(entry.first, place.info.first_offset)
-                if first > entry.last or not place.info.records:
-                    break
-                offsets += range(entry.last, first - 1, -1)
-                if len(offsets) >= count:
-                    break
-        except Damaged as error:
-            _log.error("log_damaged", stream=place.info.name, error=str(error))
-        return offsets
-
-    def _rows_of(self, place: Place, offset: int) -> Iterable[Entry]:
-        try:
-            yield from entries(self._store, place.sid, offset, place.recent)
-        except Damaged as error:
-            _log.error("log_damaged", stream=place.info.name, error=str(error))
-
-    # The disk
-
-    def _watch_disk(self) -> None:
-        free, size = self._directory.free()
-        used = 100.0 * (1.0 - free / size) if size else 0.0
-        spare = self._store.file_bytes - self._store.used_bytes
-        limits = self._limits
-        is_full = (free < limits.reserve_bytes or used >= limits.full_percent) and spare < SPARE_BYTES
-        if is_full != self._is_full:
-            _log.warning("disk_full" if is_full else "disk_has_room", free_bytes=free, used_percent=round(used, 1))
-        self._is_full = is_full
-        if used >= limits.trim_percent:
-            self._cap = min(self._cap or self.bytes, self.bytes)
-        elif used < limits.trim_percent - 2:
-            self._cap = limits.log_bytes
-
-    def _queue(self, info: StreamInfo) -> None:
-        if info.records and info.name not in self._queued:
-            heapq.heappush(self._oldest, (info.first_offset, info.name))
-            self._queued.add(info.name)
+        found = heapq.merge(*(newest(self._store, self._places[info.name], count) for info in streams), reverse=True)
+        return min(islice(found, count), default=self.last_offset + 1) - 1
 
     def _drop_oldest(self, changes: dict[str, Change]) -> bool:
         """Evicts the oldest row of all streams. False when there is none."""
-        while self._oldest:
-            first, name = heapq.heappop(self._oldest)
-            self._queued.discard(name)
+        while (popped := self._oldest.pop()) is not None:
+            first, name = popped
             place = self._places.get(name)
             if place is None or not place.info.records:
                 continue
             change = self._change(place, changes)
             info, is_oldest = change.info, change.info.first_offset == first
             if is_oldest:
-                rows = iter(self._rows_of(place, first))
+                rows = rows_of(self._store, place, first)
                 entry, following = next(rows, None), next(rows, None)
                 if entry is None:
                     self._empty(change)
                 else:
                     drop_row(info, entry, following.first if following else 0, partial(self._body, change))
             if info.records:
-                self._queue(info)
+                self._oldest.push(info)
             if is_oldest:
                 return True
         return False
@@ -524,7 +474,9 @@ def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
     size = 0
     for item in items:
         found.append(item)
-        size += item.size if isinstance(item, Batch) else 0
+        if isinstance(item, Gap):
+            continue  # never the last one: what lies within it is not read yet
+        size += item.size
         if size >= max_bytes or len(found) >= ROWS_A_READ:
             break
     return found

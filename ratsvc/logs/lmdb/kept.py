@@ -13,10 +13,10 @@ from typing import NamedTuple
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused
-from ratsvc.logs.lmdb.directory import Directory, Mark
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
 from ratsvc.logs.lmdb.places import Place
-from ratsvc.logs.lmdb.rows import Row, sealed, unsealed
-from ratsvc.logs.lmdb.store import ADVICE, MIB, Store
+from ratsvc.logs.lmdb.rows import Damaged, Row, sealed, text_of, unsealed
+from ratsvc.logs.lmdb.store import MIB, Store
 
 FORMAT = 1
 META = b"log"
@@ -45,6 +45,7 @@ class Meta(NamedTuple):
 class KeptStream(NamedTuple):
     """A stream's record, by its name."""
 
+    name: str
     sid: int
     created_ns: int
     asked: tuple[int, int, float]
@@ -101,11 +102,22 @@ class Change:
         i, asked = self.info, self.info.asked
         return sealed(
             KeptStream(
-                self.place.sid, i.created_ns, (asked.max_records, asked.max_bytes, asked.max_age_s), i.updated_ns,
-                i.records, i.bytes, i.first_offset, i.last_offset, i.ended, i.evicted_through, i.evicted_time_ns,
-                i.purged_through, self.chain,
+                i.name,
+                self.place.sid,
+                i.created_ns,
+                (asked.max_records, asked.max_bytes, asked.max_age_s),
+                i.updated_ns,
+                i.records,
+                i.bytes,
+                i.first_offset,
+                i.last_offset,
+                i.ended,
+                i.evicted_through,
+                i.evicted_time_ns,
+                i.purged_through,
+                self.chain,
             )
-        )  # fmt: skip
+        )
 
 
 def load_meta(store: Store, directory: Directory) -> Meta | None:
@@ -135,8 +147,10 @@ def load_streams(store: Store, policy: Callable[[str], Retention]) -> Iterator[P
     """All streams. Raises Damaged."""
     with store.cursor(b"streams") as cursor:
         for key, value in cursor:
-            name = bytes(key).decode()
-            kept = unsealed(value, KeptStream, f"stream {name}")
+            name = text_of(key, "a stream")
+            kept = unsealed(value, KeptStream, f"stream {name!r}")
+            if kept.name != name:
+                raise Damaged(f"stream {name!r} is kept in the place of {kept.name!r}")
             asked = Retention(*kept.asked)
             info = StreamInfo(
                 name, asked.over(policy(name)), kept.created_ns, asked, kept.updated_ns, kept.records, kept.bytes,

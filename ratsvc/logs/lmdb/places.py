@@ -16,10 +16,13 @@ import structlog
 
 from ratsvc.core.record import Batch, Gap, GapReason
 from ratsvc.core.registry import StreamInfo
-from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Row, batch_of, entry_of, owner_of
+from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Row, batch_of, checksum, entry_of, owner_of
 from ratsvc.logs.lmdb.store import Store
 
 _log = structlog.get_logger()
+
+MAX_REPORTED = 10_000
+MAX_LOOKED = 1_000
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class Reader:
     def __init__(self, store: Store, longest: int) -> None:
         self._store = store
         self.longest = longest
-        self._reported: dict[int, None] = {}
+        self._reported: dict[tuple[int, int], None] = {}
 
     def body(self, entry: Entry) -> bytes | None:
         """A row's body; None when it is not there."""
@@ -87,48 +90,49 @@ class Reader:
         """What a stream has after offset `after`."""
         info = place.info
         start = seen = max(after, info.evicted_through)
-        lost = 0
+        problem = ""
         try:
             with self._store.cursor(b"index") as cursor:
                 entry, before = _seek(cursor, place.sid, start + 1)
                 expected = before.crc if before else None
                 if entry is not None and info.first_offset > after and entry.first > info.first_offset:
-                    lost = self._report(place, entry.first - 1, "rows are missing")
+                    problem = "rows are missing"
                 while entry is not None:
                     try:
                         batch, prev = self._batch(place, entry)
+                        if batch.last <= seen:
+                            raise Damaged("rows are out of order")
                     except Damaged as error:
-                        lost = self._report(place, entry.last, str(error))
+                        problem = str(error)
                     else:
                         if expected is not None and prev != expected:
-                            lost = self._report(place, entry.first - 1, "rows are missing")
-                        if lost > seen:
-                            yield Gap(seen, lost, GapReason.CORRUPT)
+                            problem = problem or "rows are missing"
+                        if problem and batch.first - 1 > seen:
+                            yield self._gap(place, seen, batch.first - 1, problem)
                         yield batch if batch.first > start else batch.part(start + 1 - batch.first, len(batch))
-                        seen = batch.last
+                        seen, problem = batch.last, ""
                     expected = entry.crc
                     entry = _here(cursor, place.sid) if cursor.next() else None
         except (lmdb.Error, Damaged) as error:
-            lost = self._report(place, place.stored, str(error))
-        if max(seen, lost) < place.stored:
-            lost = self._report(place, place.stored, "the newest rows are missing")
-        if lost > seen:
-            yield Gap(seen, lost, GapReason.CORRUPT)
-            seen = lost
-        for row in place.recent:
-            if row.entry.last > seen:
-                batch, _ = batch_of(info.name, place.sid, row.entry, row.body)
-                yield batch if batch.first > seen else batch.part(seen + 1 - batch.first, len(batch))
+            problem = str(error)
+        if seen < place.stored:
+            yield self._gap(place, seen, place.stored, problem or "the newest rows are missing")
+            seen = place.stored
+        yield from _recent(place, seen)
 
-    def many(self, places: Mapping[int, Place], after: int, rows: int) -> tuple[list[Batch | Gap], int | None]:
-        """What many streams, by their numbers, have after `after`, from a look at `rows` rows of the database.
+    def many(
+        self, places: Mapping[int, Place], after: int, rows: int, max_bytes: int
+    ) -> tuple[list[Batch | Gap], int | None]:
+        """What many streams, by their numbers, have after `after`, from a look at `rows` rows of the database at most,
+        until `max_bytes` of records are found.
 
         Returns:
             The items in order, and up to which offset this was; None when the database has no more.
         """
         found: list[Batch | Gap] = []
-        seen: dict[int, Entry] = {}
-        position, ended = after, False
+        newest: dict[int, tuple[int, int]] = {}
+        position, damaged, size = after, 0, 0
+        ended = False
         try:
             with self._store.cursor(b"rows") as cursor:
                 more = cursor.set_range(ROW_KEY.pack(after + 1, 0))
@@ -141,80 +145,121 @@ class Reader:
                         ended = True
                         break
                     first, crc = ROW_KEY.unpack(cursor.key())
-                    position = max(position, first)
+                    if damaged and first - 1 > after:
+                        found.append(Gap(max(after, damaged - 1), first - 1, GapReason.CORRUPT))
+                    damaged = 0
                     place = places.get(owner_of(cursor.value()))
-                    if place is not None:
-                        self._add(found, seen, place, after, first, crc)
-                        position = max(position, seen[place.sid].last if place.sid in seen else 0)
+                    row = bytes(cursor.value()) if len(cursor.value()) <= self.longest else b""
+                    try:
+                        if checksum(row) != crc:
+                            raise Damaged(f"row {first} does not match its checksum")
+                        if place is not None:
+                            self._add(found, newest, place, after, first, crc, row)
+                    except Damaged as error:
+                        damaged = first
+                        _log.error("log_damaged", row=first, error=str(error))
+                    if place is not None and place.sid in newest and newest[place.sid][0] > position:
+                        position = newest[place.sid][0]
+                        size += len(row)
+                    if size >= max_bytes and not damaged:
+                        break
+                    position = max(position, first)
                     more = cursor.next()
-        except (lmdb.Error, Damaged, struct.error) as error:
+        except (lmdb.Error, struct.error) as error:
             _log.error("log_damaged", error=str(error))
             ended = True
-        if ended:
+        if ended or damaged:
+            ended = True
             for place in places.values():
-                entry = seen.get(place.sid)
-                last = max(after, place.info.evicted_through, entry.last if entry else 0)
+                last = max(after, place.info.evicted_through, newest.get(place.sid, (0, 0))[0])
                 if place.stored > last:
-                    found.append(Gap(last, self._report(place, place.stored, "rows are missing"), GapReason.CORRUPT))
-                for row in place.recent:
-                    if row.entry.last > after:
-                        batch, _ = batch_of(place.info.name, place.sid, row.entry, row.body)
-                        found.append(batch if batch.first > after else batch.part(after + 1 - batch.first, len(batch)))
-            found.sort(key=order)
+                    found.append(self._gap(place, last, place.stored, "rows are missing"))
+                found += _recent(place, max(last, place.stored))
+        found.sort(key=order)
         return found, None if ended else position
 
     def _add(
-        self, found: list[Batch | Gap], seen: dict[int, Entry], place: Place, after: int, first: int, crc: int
+        self,
+        found: list[Batch | Gap],
+        newest: dict[int, tuple[int, int]],
+        place: Place,
+        after: int,
+        first: int,
+        crc: int,
+        row: bytes,
     ) -> None:
-        """Adds the row that a scan over all rows has come to."""
+        """Adds a row that a scan over all rows has come to. `newest`: last offset and checksum, by stream."""
         start = max(after, place.info.evicted_through)
-        before = seen.get(place.sid)
-        with self._store.cursor(b"index") as cursor:
-            if before is None:
-                entry, anchor = _seek(cursor, place.sid, start + 1)
-            else:
-                entry, anchor = _seek(cursor, place.sid, before.last + 1)
-        last = before.last if before else start
-        lost = 0
-        while entry is not None and entry.first < first:  # rows that the scan did not meet
-            lost = self._report(place, entry.last, "rows are missing")
-            anchor = entry
-            with self._store.cursor(b"index") as cursor:
-                entry, _ = _seek(cursor, place.sid, entry.last + 1)
-        if entry is None or entry.first != first or entry.crc != crc:
+        batch, prev = batch_of(place.info.name, place.sid, first, crc, row)
+        if batch.last <= start:
             return
+        lost: int | None
+        if place.sid in newest:
+            last, expected = newest[place.sid]
+            lost = None if prev == expected else last
+        else:
+            last, lost = start, self._lost_between(place, start, first, prev)
+        if lost is not None and first - 1 > last:
+            found.append(self._gap(place, lost, first - 1, "rows are missing"))
+        found.append(batch if first > start else batch.part(start + 1 - first, len(batch)))
+        newest[place.sid] = batch.last, crc
+
+    def _lost_between(self, place: Place, start: int, first: int, prev: int) -> int | None:
+        """After which offset rows are lost, when the row at `first` is not the first one of its stream after `start`;
+        else None."""
         try:
-            batch, prev = self._batch(place, entry)
-        except Damaged as error:
-            found.append(Gap(last, self._report(place, entry.last, str(error)), GapReason.CORRUPT))
-            seen[place.sid] = entry
-            return
-        if anchor is not None and prev != anchor.crc:
-            lost = self._report(place, first - 1, "rows are missing")
-        if lost > last:
-            found.append(Gap(last, lost, GapReason.CORRUPT))
-        found.append(batch if batch.first > start else batch.part(start + 1 - batch.first, len(batch)))
-        seen[place.sid] = entry
+            with self._store.cursor(b"index") as cursor:
+                entry, before = _seek(cursor, place.sid, start + 1)
+            lost = self._lost_after(place, before)
+        except (lmdb.Error, Damaged):
+            return place.info.evicted_through
+        follows = entry is not None and entry.first == first and (before is None or before.crc == prev)
+        if lost is None and not follows:
+            return before.last if before else place.info.evicted_through
+        return lost
+
+    def _lost_after(self, place: Place, before: Entry | None) -> int | None:
+        """After which offset rows are lost when the row `before` a place is damaged: an earlier read may have ended
+        before it could tell. None when it is good, or may not be read any more."""
+        lost, looked = None, 0
+        while before is not None and before.last > place.info.evicted_through and looked < MAX_LOOKED:
+            try:
+                self._batch(place, before)
+                break
+            except Damaged:
+                lost, looked = before.first - 1, looked + 1
+            with self._store.cursor(b"index") as cursor:
+                found = cursor.set_range(INDEX_KEY.pack(place.sid, before.first))
+                before = _here(cursor, place.sid) if found and cursor.prev() else None
+        return lost
 
     def _batch(self, place: Place, entry: Entry) -> tuple[Batch, int]:
         body = self.body(entry)
         if body is None:
             raise Damaged(f"row {entry.first} is missing")
-        return batch_of(place.info.name, place.sid, entry, body)
+        return batch_of(place.info.name, place.sid, entry.first, entry.crc, body)
 
-    def _report(self, place: Place, through: int, what: str) -> int:
-        """Says once that records of a stream are lost through an offset; returns that."""
-        if through not in self._reported:
-            if len(self._reported) >= 10_000:
+    def _gap(self, place: Place, after: int, to: int, what: str) -> Gap:
+        """What of a stream is lost; said once in the service's own log."""
+        if (place.sid, to) not in self._reported:
+            if len(self._reported) >= MAX_REPORTED:
                 self._reported.clear()
-            self._reported[through] = None
-            _log.error("log_damaged", stream=place.info.name, through=through, error=what)
-        return through
+            self._reported[place.sid, to] = None
+            _log.error("log_damaged", stream=place.info.name, after=after, to=to, error=what)
+        return Gap(after, to, GapReason.CORRUPT)
+
+
+def _recent(place: Place, after: int) -> Iterator[Batch]:
+    """What is only in the journal so far."""
+    for row in place.recent:
+        if row.entry.last > after:
+            batch, _ = batch_of(place.info.name, place.sid, row.entry.first, row.entry.crc, row.body)
+            yield batch if batch.first > after else batch.part(after + 1 - batch.first, len(batch))
 
 
 def order(item: Batch | Gap) -> int:
-    """By what batches and gaps of several streams are put into one order."""
-    return item.to if isinstance(item, Gap) else item.first
+    """By what batches and gaps of several streams are put into one order: a gap is told where it begins."""
+    return item.after + 1 if isinstance(item, Gap) else item.first
 
 
 def _seek(cursor: lmdb.Cursor, sid: int, offset: int) -> tuple[Entry | None, Entry | None]:

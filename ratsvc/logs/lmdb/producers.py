@@ -14,16 +14,17 @@ from typing import NamedTuple
 import lmdb
 
 from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe, Producer
-from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
+from ratsvc.logs.lmdb.rows import Damaged, checksum, sealed, text_of, unsealed
 from ratsvc.logs.lmdb.store import Store
 
-SLOT = struct.Struct(">IH")
-PLACE = struct.Struct(">QQQ")
+_SLOT = struct.Struct(">IH")
+_PLACE = struct.Struct(">QQQI")
 
 
 class KeptProducer(NamedTuple):
     """A producer's row."""
 
+    id: str
     number: int
     epoch: int
     expected: int
@@ -54,8 +55,8 @@ class Producers:
         kept: list[tuple[str, KeptProducer]] = []
         with store.cursor(b"producers") as cursor:
             for key, value in cursor:
-                id_ = bytes(key).decode()
-                kept.append((id_, unsealed(value, KeptProducer, f"producer {id_}")))
+                one = kept_of(key, value)
+                kept.append((one.id, one))
         for id_, one in sorted(kept, key=lambda item: item[1].used_ns):
             self._rings[id_] = _Ring(one.number, one.publishes)
             self._next = max(self._next, one.number + 1)
@@ -73,7 +74,7 @@ class Producers:
             if ring is not None:
                 transaction.delete(id_.encode(), db=producers)
                 for slot in range(min(ring.publishes, REMEMBERED)):
-                    transaction.delete(SLOT.pack(ring.number, slot), db=places)
+                    transaction.delete(_SLOT.pack(ring.number, slot), db=places)
         touched = set()
         for claim in claims:
             id_ = claim.ref.id
@@ -81,15 +82,16 @@ class Producers:
             if ring is None or id_ in self._dedupe.forgotten[: self._forgotten]:
                 ring = self._rings[id_] = _Ring(self._next, 0)
                 self._next += 1
-            place = SLOT.pack(ring.number, ring.publishes % REMEMBERED)
-            transaction.put(place, PLACE.pack(claim.ref.epoch, claim.sequence, claim.offset), db=places)
+            place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
+            found = (claim.ref.epoch, claim.sequence, claim.offset)
+            transaction.put(place, _PLACE.pack(*found, _check(place, found)), db=places)
             ring.publishes += 1
             touched.add(id_)
         for id_ in touched:
             known = self._dedupe.table(id_).get(id_)
             if known is not None:
                 ring = self._rings[id_]
-                row = KeptProducer(ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
+                row = KeptProducer(id_, ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
                 transaction.put(id_.encode(), sealed(row), db=producers)
 
     def written(self) -> None:
@@ -102,13 +104,34 @@ class Producers:
     def _places(self, kept: KeptProducer) -> list[tuple[int, int]]:
         found = []
         with self._store.cursor(b"places") as cursor:
-            more = cursor.set_range(SLOT.pack(kept.number, 0))
+            more = cursor.set_range(_SLOT.pack(kept.number, 0))
             while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
-                try:
-                    epoch, sequence, offset = PLACE.unpack(cursor.value())
-                except struct.error:
-                    raise Damaged("a place of a producer has a wrong size") from None
+                epoch, sequence, offset = place_of(bytes(cursor.key()), bytes(cursor.value()), repr(kept.id))
                 if epoch == kept.epoch:
                     found.append((sequence, offset))
                 more = cursor.next()
         return found
+
+
+def kept_of(key: bytes | memoryview, value: bytes | memoryview) -> KeptProducer:
+    """A producer's row. Raises Damaged."""
+    id_ = text_of(key, "a producer")
+    kept = unsealed(value, KeptProducer, f"producer {id_!r}")
+    if kept.id != id_:
+        raise Damaged(f"producer {id_!r} is kept in the place of {kept.id!r}")
+    return kept
+
+
+def place_of(key: bytes, value: bytes, whose: str) -> tuple[int, int, int]:
+    """Epoch, sequence and offset of a place in a ring. Raises Damaged, which names the producer as `whose`."""
+    if len(value) != _PLACE.size:
+        raise Damaged(f"a place of producer {whose} has a wrong size")
+    epoch, sequence, offset, check = _PLACE.unpack(value)
+    if check != _check(key, (epoch, sequence, offset)):
+        raise Damaged(f"a place of producer {whose} does not match its checksum")
+    return epoch, sequence, offset
+
+
+def _check(key: bytes, place: tuple[int, int, int]) -> int:
+    """The checksum of a place in a ring."""
+    return checksum(key + b"%d %d %d" % place)

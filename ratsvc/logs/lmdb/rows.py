@@ -88,17 +88,17 @@ def row_of(batch: Batch, sid: int, prev: int, uptime_ns: int) -> Row:
     flags = _HAS_LABELS if labels else 0
     head = _BODY.pack(flags, sid, batch.first, len(sizes), prev, batch.time_ns, len(labels))
     body = b"".join((head, labels, sizes.tobytes(), *batch.run))
-    crc = google_crc32c.value(body)
+    crc = checksum(body)
     return Row(sid, Entry(batch.first, len(sizes), crc, batch.size, batch.time_ns, uptime_ns), body)
 
 
-def batch_of(stream: str, sid: int, entry: Entry, body: bytes) -> tuple[Batch, int]:
-    """The batch of a row, and its `prev`. Raises Damaged."""
-    if google_crc32c.value(body) != entry.crc:
-        raise Damaged(f"row {entry.first} does not match its checksum")
-    flags, owner, first, count, prev, time_ns, labels = _BODY.unpack_from(body)
-    if (owner, first, count) != (sid, entry.first, entry.count):
-        raise Damaged(f"row {entry.first} belongs elsewhere")
+def batch_of(stream: str, sid: int, first: int, crc: int, body: bytes) -> tuple[Batch, int]:
+    """The batch of a row with that key, and its `prev`. Raises Damaged."""
+    if checksum(body) != crc:
+        raise Damaged(f"row {first} does not match its checksum")
+    flags, owner, begin, count, prev, time_ns, labels = _BODY.unpack_from(body)
+    if (owner, begin) != (sid, first):
+        raise Damaged(f"row {first} belongs elsewhere")
     keys, events = msgspec.msgpack.decode(body[_BODY.size : _BODY.size + labels]) if flags else (None, None)
     run = body[_BODY.size + labels + 4 * count :]
     sizes = _sizes(body, count, labels)
@@ -107,7 +107,7 @@ def batch_of(stream: str, sid: int, entry: Entry, body: bytes) -> tuple[Batch, i
 
 def sizes_of(entry: Entry, body: bytes) -> array[int]:
     """The size of each record of a row. Raises Damaged."""
-    if google_crc32c.value(body) != entry.crc:
+    if checksum(body) != entry.crc:
         raise Damaged(f"row {entry.first} does not match its checksum")
     return _sizes(body, entry.count, _BODY.unpack_from(body)[6])
 
@@ -137,6 +137,19 @@ def owner_of(body: bytes | memoryview) -> int:
     return int(_BODY.unpack_from(body)[1]) if len(body) >= _BODY.size else 0
 
 
+def text_of(key: bytes | memoryview, what: str) -> str:
+    """A key that is text. Raises Damaged, which names it as `what`."""
+    try:
+        return bytes(key).decode()
+    except UnicodeDecodeError:
+        raise Damaged(f"the name of {what} cannot be read") from None
+
+
+def checksum(data: bytes) -> int:
+    """Its CRC32C (RFC 3720, section 12.1)."""
+    return int(google_crc32c.value(data))
+
+
 def _sizes(body: bytes, count: int, labels: int) -> array[int]:
     start = _BODY.size + labels
     sizes = array("I")
@@ -149,14 +162,13 @@ def _sizes(body: bytes, count: int, labels: int) -> array[int]:
 def sealed(value: object) -> bytes:
     """MessagePack behind its checksum."""
     data = msgspec.msgpack.encode(value)
-    crc: int = google_crc32c.value(data)
-    return crc.to_bytes(4, "big") + data
+    return checksum(data).to_bytes(4, "big") + data
 
 
 def unsealed(data: memoryview | bytes, kind: type[T], what: str) -> T:
     """What `sealed` was given, as a `kind`. Raises Damaged, which names it as `what`."""
     crc, rest = bytes(data[:4]), bytes(data[4:])
-    if google_crc32c.value(rest).to_bytes(4, "big") != crc:
+    if checksum(rest).to_bytes(4, "big") != crc:
         raise Damaged(f"{what} does not match its checksum")
     try:
         return msgspec.msgpack.decode(rest, type=kind)

@@ -18,13 +18,14 @@ from pathlib import Path
 import msgspec
 
 from ratsvc.core.record import Batch
-from ratsvc.errors import LogRefused
+from ratsvc.errors import InvalidArgument, LogRefused
 from ratsvc.logs.lmdb.directory import Mark, read_mark
 from ratsvc.logs.lmdb.journal import JournalRow
 from ratsvc.logs.lmdb.kept import FORMAT, META, KeptStream, Meta
 from ratsvc.logs.lmdb.leftover import groups_left
 from ratsvc.logs.lmdb.pages import Pages, Report
 from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Head, batch_of, entry_of, head_of, unsealed
+from ratsvc.names import check_name
 
 LOST = "lost"
 """Of a stream whose name cannot be read, the records are given under this name and its number."""
@@ -116,7 +117,7 @@ class StoppedLog:
         self._load_streams()
         self.last_offset = self.meta.last_offset if self.meta else 0
         for row in self._journal_rows():
-            empty = KeptStream(row.sid, row.created_ns, (0, 0, 0.0), 0, 0, 0, 0, 0, False, 0, 0, 0, 0)
+            empty = KeptStream(row.stream, row.sid, row.created_ns, (0, 0, 0.0), 0, 0, 0, 0, 0, False, 0, 0, 0, 0)
             self.streams.setdefault(row.sid, Known(row.stream, empty))
 
     def _meta(self) -> Meta | None:
@@ -140,12 +141,15 @@ class StoppedLog:
         for key, value in self.pages.items(b"streams"):
             name = key.decode("utf-8", "replace")
             try:
-                kept = unsealed(value, KeptStream, f"the record of stream {name}")
+                kept = unsealed(value, KeptStream, f"the record of stream {name!a}")
             except Damaged as error:
                 self.report(str(error))
-                damaged.append((name, _guess(value)))
+                guess = _guess(value)
+                damaged.append((_name_of(name, guess), guess))
             else:
-                self.streams[kept.sid] = Known(name, kept)
+                self.streams[kept.sid] = Known(kept.name, kept)
+                if kept.name != name:
+                    self.report(f"stream {kept.name} is kept in the place of {name!a}")
         if damaged:
             self._place(damaged)
 
@@ -163,6 +167,8 @@ class StoppedLog:
                 break
         nameless = []
         for name, guess in damaged:
+            if not name:
+                continue
             if guess is not None and guess.sid in unknown:
                 unknown.remove(guess.sid)
                 self.streams[guess.sid] = Known(name, None)
@@ -209,9 +215,8 @@ class StoppedLog:
     def _row(self, first: int, crc: int, body: bytes) -> Stored | Lost:
         try:
             head = head_of(body)
-            entry = Entry(first, head.records, crc, 0, head.time_ns, 0)
             known = self.streams.get(head.sid)
-            batch, _ = batch_of(known.name if known else f"{LOST}.{head.sid}", head.sid, entry, body)
+            batch, _ = batch_of(known.name if known else f"{LOST}.{head.sid}", head.sid, first, crc, body)
         except (Damaged, struct.error, ValueError, msgspec.MsgspecError) as error:
             return Lost(first, crc, str(error))
         return Stored(head, crc, batch)
@@ -248,9 +253,19 @@ def _held(path: Path) -> int:
     return lock
 
 
+def _name_of(key: str, guess: KeptStream | None) -> str:
+    """The name of a stream whose record is damaged; "" where neither its key nor what is left of it has one."""
+    for name in (key, guess.name if guess else ""):
+        try:
+            return check_name(name)
+        except InvalidArgument:
+            continue
+    return ""
+
+
 def _guess(value: bytes) -> KeptStream | None:
     """What a damaged record of a stream seems to say."""
     try:
         return msgspec.msgpack.decode(value[4:], type=KeptStream)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):
         return None

@@ -23,7 +23,7 @@ import lmdb
 import structlog
 
 from ratsvc.errors import DiskFull, LogRefused
-from ratsvc.logs.lmdb.directory import Directory
+from ratsvc.logs.lmdb.directory import ADVICE, Directory
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -32,7 +32,6 @@ MIB = 1024 * 1024
 MIN_MAP = 256 * MIB
 MIN_SLACK = 8 * MIB
 COMPACT_FROM = 64 * MIB
-ADVICE = "Keep a copy; `ratsvc log export` saves what can be read, `ratsvc log import` makes a new log of it"
 TABLES = (b"meta", b"streams", b"rows", b"index", b"tombstones", b"trash", b"producers", b"places")
 
 

@@ -18,6 +18,7 @@ KEYS = {
 FIGURES = {
     "fanout": {"records_per_s", "p50_ms", "p99_ms", "floor_ratio"},
     "latency": {"records_per_s", "p50_ms", "p99_ms", "p999_ms", "server_cpu_s_per_million"},
+    "catchup": {"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "server_cpu_s_per_million"},
     "file": {"mb_per_s"},
     "idle": set(),
 }

@@ -260,7 +260,7 @@ def _meta(tables: dict[bytes, object], transaction: lmdb.Transaction) -> None:
         (_remove_row, "rows are missing", 7),
         (_newest_row, "its newest rows are missing", 7),
         (_remove_index, "is not in the index", 0),
-        (_stream, "the record of stream keep does not match its checksum", 0),
+        (_stream, "the record of stream 'keep' does not match its checksum", 0),
         (_meta, "the log's own record does not match its checksum", 0),
     ],
 )

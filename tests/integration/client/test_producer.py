@@ -15,6 +15,7 @@ from ratsvc.errors import InvalidArgument, InvalidValue, ProducerFenced, StreamE
 from ratsvc.flow.broker import Broker, ReadRequest
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running
+from tests.faults.proxy import AckCuttingProxy
 from tests.proxy import cutting
 
 
@@ -121,6 +122,25 @@ async def test_an_unreachable_service_fails_a_record_in_time() -> None:
     with pytest.raises(Unavailable, match=r"not delivered to 127\.0\.0\.1:1 in 0\.3 s"):
         async with Producer("127.0.0.1:1", delivery_timeout_s=0.3) as producer:
             await producer.publish("s", 1)
+
+
+async def test_what_may_be_stored_is_given_up_with_what_is_too_late_and_never_numbered_anew(server: Running) -> None:
+    proxy = AckCuttingProxy(server.grpc_port, cut=1.0)
+    async with await proxy.start() as listener:
+        address = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        async with Producer(address, linger_ms=0, max_batch_records=1, delivery_timeout_s=1.0) as producer:
+            early = await producer.send("s", "early")
+            await asyncio.sleep(0.6)  # so that it expires when the other one does not
+            late = await producer.send("s", "late")
+            with pytest.raises(Unavailable, match="may be stored all the same"):
+                await early
+            proxy.cut = 0.0
+            with pytest.raises(Unavailable, match="may be stored all the same"):
+                await late
+            with pytest.raises(Unavailable):
+                await producer.flush()
+            assert (await producer.publish("s", "next")).duplicate is False
+    assert await stored(server.broker, "s") == ["early", "late", "next"]
 
 
 async def test_the_buffer_is_bounded() -> None:

@@ -22,7 +22,9 @@ async def put(broker: Broker, stream: str, *values: object) -> int:
     return (await broker.submit(Draft(stream, [wire.record(value) for value in values]))).last
 
 
-async def opened(port: int, path: str, buffer: int | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def opened(
+    port: int, path: str, buffer: int | None = None, version: str = "1.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection with a stream opened on it; its head was read."""
     sock = socket.socket()
     if buffer is not None:
@@ -30,7 +32,7 @@ async def opened(port: int, path: str, buffer: int | None = None) -> tuple[async
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=sock, limit=2**16 if buffer is None else buffer)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
     status, _ = parse_head(await reader.readuntil(b"\r\n\r\n"))
     assert status == 200
     return reader, writer
@@ -75,6 +77,23 @@ async def test_many_readers_get_the_same_records_live_one_write_a_commit(server:
         writer.transport.abort()
     await until(lambda: not server.broker.subscriptions)
     assert not _lanes(server.broker) or not _lanes(server.broker)[0].members
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_large_records_come_byte_for_byte_to_fast_and_slow_readers_live_and_later(
+    server: Running, version: str
+) -> None:
+    blobs = [bytes([n]) * (300_000 + n) for n in range(1, 9)]
+    expected = b"".join(b"%x\r\n%b\r\n" % (len(blob), blob) if version == "1.1" else blob for blob in blobs)
+    path = "/v1/streams/s?format=chunked&from=earliest"
+    live = [await opened(server.http_port, path, buffer, version) for buffer in (None, 4096)]
+    await until(lambda: sum(len(lane.members) for lane in _lanes(server.broker)) == 2)
+    for blob in blobs:
+        await put(server.broker, "s", blob)
+    later = [await opened(server.http_port, path, buffer, version) for buffer in (None, 4096)]
+    for reader, writer in live + later:
+        assert await reader.readexactly(len(expected)) == expected
+        writer.transport.abort()
 
 
 def _lanes(broker: Broker) -> list:  # type: ignore[type-arg]

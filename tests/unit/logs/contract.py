@@ -110,6 +110,15 @@ class LogContract:
             seen += part
         assert seen == list(range(1, 251))
 
+    async def test_a_read_that_begins_inside_a_large_batch_skips_nothing(self, log: Log, writer: Writer) -> None:
+        await writer.stream("a")
+        await writer.stream("b")
+        await writer.put(("a", 50), ("a", 1), ("b", 1), ("a", 1))
+        seen = [49]
+        while part := await self.all_of(log, "a", "b", after=seen[-1], max_bytes=60):
+            seen += part
+        assert seen == list(range(49, 54))
+
     async def test_the_figures_of_a_stream_are_true(self, log: Log, writer: Writer) -> None:
         info = await writer.stream("a")
         assert (info.records, info.first_offset, info.last_offset) == (0, 0, 0)

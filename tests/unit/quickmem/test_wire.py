@@ -236,6 +236,13 @@ def test_making_a_record_checks_its_labels() -> None:
             wire.record_from_json(b"1", **labels)
 
 
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_535, 65_536, 1_000_000])
+@pytest.mark.parametrize("headers", [None, {"name": "x"}])
+def test_a_record_of_bytes_is_the_same_with_one_copy(size: int, headers: dict[str, str] | None) -> None:
+    blob = b"\xc4" * size
+    assert wire.record_from_blob(memoryview(blob), headers) == wire.record(blob, headers=headers)
+
+
 def test_labels_at_their_limits_are_taken() -> None:
     fields = {f"{n:03}" + "h" * 125: "v" * 4096 for n in range(32)}
     record = wire.record("v", key="k" * 256, event="e" * 128, headers=fields)
