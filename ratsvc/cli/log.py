@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from ratsvc.cli import UsageError
 from ratsvc.cli.archive import Export, Form, Imported, remake
-from ratsvc.errors import InvalidArgument
+from ratsvc.errors import DiskFull, InvalidArgument, LogRefused
 from ratsvc.formats.jsonview import rfc3339
 from ratsvc.logs.lmdb.check import MOST_FINDINGS, Findings
 from ratsvc.logs.lmdb.check import check as check_log
@@ -91,9 +91,8 @@ def export(
     """
     wanted = [check_pattern(pattern) for pattern in patterns or ()]
     findings = Findings()
-    with _opened(directory, findings, "exporting", b"rows") as opened, _target(output) as file:
-        summary = Export(opened, wanted, form, file.write).run()
-        file.flush()
+    with _opened(directory, findings, "exporting", b"rows") as opened, _target(output) as write:
+        summary = Export(opened, wanted, form, write).run()
     _say(findings)
     missing = f"; records are missing in {summary.gaps:,} places" if summary.gaps else ""
     if output is not None or missing:
@@ -149,8 +148,10 @@ def _opened(directory: Path, findings: Findings, what: str, table: bytes = b"") 
             if bar:
                 pages.progress = lambda size: bar[0].advance(bar[1], size)
             yield opened
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise UsageError(f"cannot read {directory}: {error.strerror}") from None
+        raise LogRefused(f"cannot read {directory}: {error.strerror}") from None
     finally:
         opened.close()
 
@@ -166,13 +167,36 @@ def _bar(what: str, total: int | None) -> Iterator[tuple[Progress, TaskID] | Non
         yield progress, progress.add_task(what, total=total)
 
 
-def _target(path: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
-    if path is None:
-        return nullcontext(sys.stdout.buffer)
+@contextmanager
+def _target(path: Path | None) -> Iterator[Callable[[bytes], None]]:
+    """What writes to a file, or to standard output."""
     try:
-        return path.open("wb")
+        file = sys.stdout.buffer if path is None else path.open("wb")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+    def write(data: bytes) -> None:
+        with _writing(path):
+            file.write(data)
+
+    try:
+        yield write
+        with _writing(path):
+            file.flush()
+    finally:
+        if path is not None:
+            with suppress(OSError):  # it was said
+                file.close()
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DiskFull(f"cannot write {path or 'the export'}: {error.strerror}") from None
 
 
 def _source(path: Path) -> BinaryIO | nullcontext[BinaryIO]:

@@ -290,7 +290,7 @@ def _tables(one: _Check) -> None:
             _drain(pages.items(name, seen=one.seen))
     pages.free_pages(one.seen)
     for name, table in pages.tables.items():
-        if table.flags != (NUMBER_KEYS if name == FREE else 0):
+        if (table.flags, table.page_bytes) != ((NUMBER_KEYS, pages.page_bytes) if name == FREE else (0, 0)):
             one.add(f"the table {name.decode('ascii', 'replace').strip(chr(0))} is said to be of a wrong kind")
         found = pages.tally.get(name)
         said = [table.branches, table.leaves, table.overflows, table.entries]

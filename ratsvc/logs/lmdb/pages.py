@@ -118,6 +118,8 @@ class Pages:
             return None
         page, _, flags, _, _ = _HEADER.unpack_from(data)
         magic, version, _, _, free, main, last, transaction = _META.unpack_from(data, _HEADER.size)
+        if page == number and magic == MAGIC and version != VERSION:
+            self._report(f"meta page {number} has LMDB's data version {version}: only {VERSION} can be read")
         tables = Table(*_TABLE.unpack(main)), Table(*_TABLE.unpack(free))
         good = page == number and flags & META and magic == MAGIC and version == VERSION
         good = good and tables[1].page_bytes in _PAGE_SIZES and last < 2**48

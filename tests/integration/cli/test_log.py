@@ -141,6 +141,15 @@ def test_a_line_can_be_read_by_people_and_patterns_choose_streams(log: Path) -> 
     assert len([line for line in lines if "record" in line]) == 420 == lines[-1]["end"]["records"]
 
 
+def test_an_export_ends_quietly_when_its_pipe_closes_and_says_when_the_disk_is_full(log: Path) -> None:
+    command = f"{sys.executable} -m ratsvc log export {log} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, env=ENV, text=True)
+    assert done.stdout.startswith('{"ratsvc-export":1,')
+    assert done.stderr == ""
+    full = ratsvc("log", "export", str(log), "--output", "/dev/full")
+    assert (full.returncode, full.stderr) == (1, "ratsvc: cannot write /dev/full: No space left on device\n")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_only_the_journal_has_belongs_to_the_log(tmp_path: Path, form: str) -> None:
     directory = tmp_path / "log"
