@@ -16,6 +16,7 @@ from ratsvc.cli import UsageError
 from ratsvc.cli.bench import bench
 from ratsvc.cli.config import config
 from ratsvc.cli.demo import demo
+from ratsvc.cli.log import log
 from ratsvc.cli.migrate import migrate
 from ratsvc.cli.publish import publish
 from ratsvc.cli.serve import serve
@@ -34,6 +35,7 @@ app.add_typer(streams, name="streams")
 app.command()(bench)
 app.add_typer(config, name="config")
 app.command()(migrate)
+app.add_typer(log, name="log")
 
 
 def _version(wanted: bool) -> None:

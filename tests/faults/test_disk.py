@@ -69,17 +69,13 @@ def post(server: ServerProcess, stream: str, text: str) -> int:
     return httpx.post(url, content=text, headers={"Content-Type": "text/plain"}, timeout=20).status_code
 
 
-SHORT_WRITE = "LMDB says of a short write, as a disk does that has just become full, EIO: the log stops for that"
-FULL_BEFORE_IT_IS_SEEN = pytest.mark.xfail(strict=False, reason=SHORT_WRITE)
-
-
 @pytest.mark.parametrize(
     ("durability", "reserve_mib"),
     [
         ("always", 8),
         ("interval", 8),
-        pytest.param("always", 0, marks=FULL_BEFORE_IT_IS_SEEN),
-        pytest.param("interval", 0, marks=FULL_BEFORE_IT_IS_SEEN),
+        ("always", 0),
+        ("interval", 0),
     ],
 )
 def test_a_full_disk_refuses_records_until_there_is_room(

@@ -69,30 +69,20 @@ class Directory:
 
     def mark(self) -> Mark | None:
         """The newest mark; None when there never was one. Raises LogRefused."""
-        try:
-            data = (self.path / "mark").read_bytes()
-        except FileNotFoundError:
-            return None
-        found = []
-        for slot in (data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]):
-            try:
-                found.append(unsealed(slot[1 : 1 + slot[0]], Mark, "the mark"))
-            except (Damaged, IndexError):
-                continue
-        if not found:
-            raise LogRefused(f"{self.path / 'mark'} is damaged: it is not known how far the log had got. {ADVICE}")
-        return max(found, key=lambda mark: mark.commits)
+        return read_mark(self.path)
 
     def set_mark(self, mark: Mark) -> None:
         """Remembers how far the log has got: 3 µs."""
+        is_new = False
         if self._mark < 0:
             self._mark = os.open(self.path / "mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            if os.fstat(self._mark).st_size < 2 * SLOT_BYTES:
-                os.ftruncate(self._mark, 2 * SLOT_BYTES)
-                os.fsync(self._mark)
-                self.sync()
+            is_new = os.fstat(self._mark).st_size < 2 * SLOT_BYTES
         data = sealed(mark)
         os.pwrite(self._mark, bytes([len(data)]) + data, mark.commits % 2 * SLOT_BYTES)
+        if is_new:  # from now on there is always one to read
+            os.ftruncate(self._mark, 2 * SLOT_BYTES)
+            os.fsync(self._mark)
+            self.sync()
 
     def sync(self) -> None:
         """Makes the names of new files durable."""
@@ -112,6 +102,23 @@ class Directory:
         if self._mark >= 0:
             os.close(self._mark)
         os.close(self._lock)
+
+
+def read_mark(directory: Path) -> Mark | None:
+    """The newest mark in a data directory; None when there never was one. Raises LogRefused."""
+    try:
+        data = (directory / "mark").read_bytes()
+    except FileNotFoundError:
+        return None
+    found = []
+    for slot in (data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]):
+        try:
+            found.append(unsealed(slot[1 : 1 + slot[0]], Mark, "the mark"))
+        except (Damaged, IndexError):
+            continue
+    if not found:
+        raise LogRefused(f"{directory / 'mark'} is damaged: it is not known how far the log had got. {ADVICE}")
+    return max(found, key=lambda mark: mark.commits)
 
 
 def _file_system(path: Path) -> str:

@@ -165,11 +165,11 @@ class LmdbLog:
                 rows.append(Row(kept.sid, entry, kept.body))
                 self._change(place, changes).add(rows[-1])
                 records += kept.records
+            if rows:
+                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
             for claim in group.claims:
                 self.dedupe.claim(claim.claim(), self.uptime_ns)
             self.dedupe.commit()
-            if rows:
-                self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
             for change in changes.values():
                 self._trim(change)
             self._keep(group, rows, changes)

@@ -74,8 +74,11 @@ class Journal:
     def groups(self) -> Iterator[Group]:
         """What an earlier process left, in order."""
         decoder = msgspec.msgpack.Decoder(Group)
+        whole = os.fstat(self._file).st_size
         while len(head := os.pread(self._file, _HEAD, self._size)) == _HEAD:
             length, crc = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+            if length > whole - self._size - _HEAD:
+                return
             data = os.pread(self._file, length, self._size + _HEAD)
             if len(data) < length or not length or google_crc32c.value(data) != crc:
                 return

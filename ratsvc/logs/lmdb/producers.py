@@ -6,6 +6,7 @@ newest publishes, so that a publish costs two small puts.
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ _SLOT = struct.Struct(">IH")
 _PLACE = struct.Struct(">QQQI")
 
 
-class _Kept(NamedTuple):
+class KeptProducer(NamedTuple):
+    """A producer's row."""
+
     id: str
     number: int
     epoch: int
@@ -50,13 +53,12 @@ class Producers:
         self._rings: dict[str, _Ring] = {}
         self._next = 1
         self._forgotten = 0
-        kept: list[tuple[str, _Kept]] = []
+        self._changed: dict[str, _Ring] = {}
+        kept: list[tuple[str, KeptProducer]] = []
         with store.cursor(b"producers") as cursor:
             for key, value in cursor:
-                id_ = text_of(key, "a producer")
-                kept.append((id_, unsealed(value, _Kept, f"producer {id_!r}")))
-                if kept[-1][1].id != id_:
-                    raise Damaged(f"producer {id_!r} is kept in the place of {kept[-1][1].id!r}")
+                one = kept_of(key, value)
+                kept.append((one.id, one))
         for id_, one in sorted(kept, key=lambda item: item[1].used_ns):
             self._rings[id_] = _Ring(one.number, one.publishes)
             self._next = max(self._next, one.number + 1)
@@ -75,47 +77,64 @@ class Producers:
                 transaction.delete(id_.encode(), db=producers)
                 for slot in range(min(ring.publishes, REMEMBERED)):
                     transaction.delete(_SLOT.pack(ring.number, slot), db=places)
-        touched = set()
+        forgotten = set(self._dedupe.forgotten)
+        changed: dict[str, _Ring] = {}
+        self._changed = changed
         for claim in claims:
             id_ = claim.ref.id
-            ring = self._rings.get(id_)
-            if ring is None or id_ in self._dedupe.forgotten[: self._forgotten]:
-                ring = self._rings[id_] = _Ring(self._next, 0)
-                self._next += 1
+            one = self._dedupe.table(id_).get(id_)
+            if one is None or claim.ref.epoch != one.epoch or claim.sequence < one.sequences[0]:
+                continue  # forgotten since, or another epoch began
+            ring = changed.get(id_)
+            if ring is None:
+                known = None if id_ in forgotten else self._rings.get(id_)
+                ring = changed[id_] = copy.copy(known) if known else _Ring(self._next, 0)
+                self._next += known is None
             place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
             found = (claim.ref.epoch, claim.sequence, claim.offset)
             transaction.put(place, _PLACE.pack(*found, _check(place, found)), db=places)
             ring.publishes += 1
-            touched.add(id_)
-        for id_ in touched:
-            known = self._dedupe.table(id_).get(id_)
-            if known is not None:
-                ring = self._rings[id_]
-                row = _Kept(id_, ring.number, known.epoch, known.expected, known.used_ns, ring.publishes)
-                transaction.put(id_.encode(), sealed(row), db=producers)
+        for id_, ring in changed.items():
+            one = self._dedupe.table(id_)[id_]
+            row = KeptProducer(id_, ring.number, one.epoch, one.expected, one.used_ns, ring.publishes)
+            transaction.put(id_.encode(), sealed(row), db=producers)
 
     def written(self) -> None:
         """The transaction is on the disk."""
         for id_ in self._dedupe.forgotten[: self._forgotten]:
-            if id_ not in self._dedupe.table(id_):
-                self._rings.pop(id_, None)
+            self._rings.pop(id_, None)
+        self._rings.update(self._changed)
         del self._dedupe.forgotten[: self._forgotten]
 
-    def _places(self, kept: _Kept) -> list[tuple[int, int]]:
+    def _places(self, kept: KeptProducer) -> list[tuple[int, int]]:
         found = []
         with self._store.cursor(b"places") as cursor:
             more = cursor.set_range(_SLOT.pack(kept.number, 0))
             while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
-                key, value = bytes(cursor.key()), bytes(cursor.value())
-                if len(value) != _PLACE.size:
-                    raise Damaged(f"a place of producer {kept.id!r} has a wrong size")
-                epoch, sequence, offset, check = _PLACE.unpack(value)
-                if check != _check(key, (epoch, sequence, offset)):
-                    raise Damaged(f"a place of producer {kept.id!r} does not match its checksum")
+                epoch, sequence, offset = place_of(bytes(cursor.key()), bytes(cursor.value()), repr(kept.id))
                 if epoch == kept.epoch:
                     found.append((sequence, offset))
                 more = cursor.next()
         return found
+
+
+def kept_of(key: bytes | memoryview, value: bytes | memoryview) -> KeptProducer:
+    """A producer's row. Raises Damaged."""
+    id_ = text_of(key, "a producer")
+    kept = unsealed(value, KeptProducer, f"producer {id_!r}")
+    if kept.id != id_:
+        raise Damaged(f"producer {id_!r} is kept in the place of {kept.id!r}")
+    return kept
+
+
+def place_of(key: bytes, value: bytes, whose: str) -> tuple[int, int, int]:
+    """Epoch, sequence and offset of a place in a ring. Raises Damaged, which names the producer as `whose`."""
+    if len(value) != _PLACE.size:
+        raise Damaged(f"a place of producer {whose} has a wrong size")
+    epoch, sequence, offset, check = _PLACE.unpack(value)
+    if check != _check(key, (epoch, sequence, offset)):
+        raise Damaged(f"a place of producer {whose} does not match its checksum")
+    return epoch, sequence, offset
 
 
 def _check(key: bytes, place: tuple[int, int, int]) -> int:

@@ -14,7 +14,7 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import google_crc32c
 import msgspec
@@ -110,6 +110,26 @@ def sizes_of(entry: Entry, body: bytes) -> array[int]:
     if checksum(body) != entry.crc:
         raise Damaged(f"row {entry.first} does not match its checksum")
     return _sizes(body, entry.count, _BODY.unpack_from(body)[6])
+
+
+class Head(NamedTuple):
+    """What a row says of itself."""
+
+    flags: int
+    sid: int
+    first: int
+    records: int
+    prev: int
+    time_ns: int
+    labels: int
+
+
+def head_of(body: bytes) -> Head:
+    """What a row, not yet checked, says of itself. Raises Damaged."""
+    try:
+        return Head(*_BODY.unpack_from(body))
+    except struct.error:
+        raise Damaged("a row is shorter than its head") from None
 
 
 def owner_of(body: bytes | memoryview) -> int:

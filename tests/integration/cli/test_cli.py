@@ -196,7 +196,19 @@ def test_a_port_that_is_taken_is_one_line(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [[], ["serve"], ["demo"], ["publish"], ["tail"], ["streams"], ["streams", "create"], ["bench"], ["config"]]
+    "args",
+    [
+        [],
+        ["serve"],
+        ["demo"],
+        ["publish"],
+        ["tail"],
+        ["streams"],
+        ["streams", "create"],
+        ["bench"],
+        ["config"],
+        ["log"],
+    ],
 )
 def test_every_command_has_help(args: list[str]) -> None:
     done = ratsvc(*args, "--help")
