@@ -188,7 +188,9 @@ class MemoryLog:
 
     async def update(self, info: StreamInfo, asked: Retention, retention: Retention) -> None:
         info.asked, info.retention = asked, retention
-        self._trim(self._kept[info.name])
+        kept = self._kept[info.name]
+        self._trim(kept)
+        self._expire(kept, self.uptime_ns)
 
     async def end(self, info: StreamInfo) -> None:
         info.ended = True

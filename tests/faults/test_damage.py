@@ -140,10 +140,14 @@ def used(directory: Path) -> int:
 
 def damaged(directory: Path, target: Path, harm: Callable[[bytearray], None]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(directory, target)
-    data = bytearray((target / "data.mdb").read_bytes())
+    target.mkdir()
+    for name in ("mark", "journal"):
+        shutil.copy(directory / name, target / name)
+    data = bytearray((directory / "data.mdb").read_bytes())
     harm(data)
-    (target / "data.mdb").write_bytes(data)
+    with (target / "data.mdb").open("wb") as file:  # the zeros at its end stay a hole
+        file.write(data.rstrip(b"\0"))
+        file.truncate(len(data))
     return target
 
 

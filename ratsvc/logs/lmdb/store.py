@@ -35,7 +35,7 @@ MIN_MAP = 256 * MIB
 MIN_SLACK = 8 * MIB
 COMPACT_FROM = 64 * MIB
 MIN_ALLOCATED = 256 * 1024
-ALLOCATED_AHEAD = 16 * MIB
+MAX_ALLOCATED_AHEAD = 16 * MIB
 TABLES = (b"meta", b"streams", b"rows", b"index", b"tombstones", b"trash", b"producers", b"places")
 
 
@@ -144,7 +144,7 @@ class Store:
         end = self.file_bytes
         if self._allocated >= end + needed:
             return
-        for more in (needed + ALLOCATED_AHEAD, needed):
+        for more in (needed + min(end, MAX_ALLOCATED_AHEAD), needed):
             try:
                 await self.in_thread(partial(self._extend, end, more))
             except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ class Pair:
         self.memory = MemoryLog(Registry(1000), Dedupe(50, SECOND), 1 << 40, self.clock)
         self.lmdb = self.opened(directory)
         self.sequences: dict[str, int] = {}
+        self.crashes = 0
 
     def opened(self, directory: Path) -> LmdbLog:
         return LmdbLog(
@@ -98,10 +99,13 @@ class Pair:
         self.lmdb = self.opened(self.directory)
 
     async def crash(self) -> None:
-        copy = self.directory.with_name(self.directory.name + "x")
-        shutil.copytree(self.directory, copy)
+        self.crashes += 1
+        copy = self.directory.with_name(f"log{self.crashes}")
+        subprocess.run(["cp", "-r", "--sparse=always", self.directory, copy], check=True)
         await self.lmdb.close()
         self.directory, self.lmdb = copy, self.opened(copy)
+        # A crash forgets for how long the log was open since its last write.
+        self.memory._opened += self.memory.uptime_ns - self.lmdb.uptime_ns
 
     async def compare(self) -> None:
         memory, lmdb = self.both
