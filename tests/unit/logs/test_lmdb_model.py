@@ -55,7 +55,7 @@ class Pair:
         self.time_ns += self.random.randrange(3) * SECOND
         for _ in range(self.random.randint(1, 3)):
             name, count = self.random.choice(NAMES), self.random.randint(1, 12)
-            records = [self.random.randbytes(self.random.choice([0, 1, 50, 5000])) for _ in range(count)]
+            records = [self.random.randbytes(self.random.choice([1, 50, 5000])) for _ in range(count)]
             labels = [self.random.choice(["", "k", "é"]) for _ in records] if self.random.random() < 0.3 else None
             for log, found, claimed in zip(self.both, batches, claims, strict=True):
                 if log.registry.find(name) is None:
