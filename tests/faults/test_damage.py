@@ -22,12 +22,9 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused
 from ratsvc.logs.lmdb import LmdbLog
 
-FULL = False
-FLIPS = 1_000 if FULL else 50
-BLOCKS = 300 if FULL else 25
-CUT_EVERY = 1 if FULL else 509
 NAMES = [f"s.{n}" for n in range(40)]
 Truth = dict[int, tuple[str, str]]
+Scaled = Callable[[Any, Any], Any]
 
 
 class Reading:
@@ -119,10 +116,10 @@ async def fill(directory: Path, commits: int, seed: int = 7) -> Truth:
 
 
 @pytest.fixture
-def reading() -> Iterator[Reading]:
+def reading(figure: Callable[[str], None]) -> Iterator[Reading]:
     reading = Reading()
     yield reading
-    print(dict(reading.outcomes))
+    figure(", ".join(f"{count} {outcome}" for outcome, count in reading.outcomes.items()))
     reading.close()
 
 
@@ -157,10 +154,11 @@ def test_the_log_is_whole_before_it_is_damaged(log: tuple[Path, Truth], reading:
     assert reading.outcomes == {"whole": 1}
 
 
-def test_a_cut_file_is_refused(log: tuple[Path, Truth], reading: Reading, tmp_path: Path) -> None:
+def test_a_cut_file_is_refused(log: tuple[Path, Truth], reading: Reading, tmp_path: Path, scaled: Scaled) -> None:
+    every = scaled(509, 1)
     directory, truth = log
     end = used(directory)
-    for size in [*range(end - 3 * 4096, end + 4096, CUT_EVERY), 0, 1, 4095, 4096, 8192, end // 2]:
+    for size in [*range(end - 3 * 4096, end + 4096, every), 0, 1, 4095, 4096, 8192, end // 2]:
 
         def cut(data: bytearray, size: int = size) -> None:
             del data[size:]
@@ -169,23 +167,29 @@ def test_a_cut_file_is_refused(log: tuple[Path, Truth], reading: Reading, tmp_pa
     assert reading.outcomes["refused"] > 10
 
 
-def test_flipped_bits_are_never_served(log: tuple[Path, Truth], reading: Reading, tmp_path: Path) -> None:
+def test_flipped_bits_are_never_served(
+    log: tuple[Path, Truth], reading: Reading, tmp_path: Path, scaled: Scaled
+) -> None:
+    flips = scaled(50, 1_000)
     directory, truth = log
     end, chance = used(directory), random.Random(1)
-    for _ in range(FLIPS):
+    for _ in range(flips):
         at, bit = chance.randrange(end), chance.randrange(8)
 
         def flip(data: bytearray, at: int = at, bit: int = bit) -> None:
             data[at] ^= 1 << bit
 
         reading.check(damaged(directory, tmp_path / "d", flip), truth, f"bit {bit} of byte {at}")
-    assert reading.outcomes["with gaps"] > FLIPS // 10
+    assert reading.outcomes["with gaps"] > flips // 10
 
 
-def test_garbage_blocks_are_never_served(log: tuple[Path, Truth], reading: Reading, tmp_path: Path) -> None:
+def test_garbage_blocks_are_never_served(
+    log: tuple[Path, Truth], reading: Reading, tmp_path: Path, scaled: Scaled
+) -> None:
+    blocks = scaled(25, 300)
     directory, truth = log
     end, chance = used(directory), random.Random(2)
-    for n in range(BLOCKS):
+    for n in range(blocks):
         size = chance.choice([16, 512, 4096, 65_536])
         at = chance.randrange(end) // 512 * 512
         block = (bytes(size), chance.randbytes(size), b"\xff" * size)[n % 3]
