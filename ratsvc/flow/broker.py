@@ -225,6 +225,7 @@ class Broker:
         batches: list[Batch] = []
         gaps: list[Gap] = []
         with await self.subscribe(request) as subscription:
+            subscription.format = subscription.reason = "page"
             deadline = monotonic() + wait_s
             while True:
                 items = await subscription.poll()

@@ -1,0 +1,89 @@
+"""What `/metrics` counts: publishes, refusals, commits, delivery, calls and requests, under true names."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rat.v1 import producer_pb2, producer_pb2_grpc, record_pb2, value_pb2
+
+from tests.conftest import Running, running
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+async def samples(client: httpx.AsyncClient) -> Samples:
+    text = (await client.get("/metrics")).text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def request(stream: str, count: int) -> producer_pb2.PublishRequest:
+    record = record_pb2.Record(value=value_pb2.DataValue(string_value="x"))
+    return producer_pb2.PublishRequest(stream=stream, records=[record] * count)
+
+
+async def publish(server: Running, stream: str, count: int) -> grpc.StatusCode:
+    async with grpc.aio.insecure_channel(server.grpc_addr) as channel:
+        try:
+            await producer_pb2_grpc.ProducerServiceStub(channel).Publish(request(stream, count))
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+
+async def test_what_goes_through_is_counted(server: Running) -> None:
+    async with httpx.AsyncClient(base_url=server.http_url) as client:
+        async with client.stream("GET", "/v1/streams/s?format=sse") as response:
+            lines = response.aiter_lines()
+            await anext(lines)
+            assert await publish(server, "s", 3) is grpc.StatusCode.OK
+            assert await publish(server, "no stream", 1) is grpc.StatusCode.INVALID_ARGUMENT
+            seen = 0
+            while seen < 3:
+                seen += (await anext(lines)).startswith("data: ")
+            found = await samples(client)
+            assert found["ratsvc_readers", (("format", "sse"), ("state", "live"))] == 1
+        await client.get("/v1/streams/s?format=page&from=earliest")
+        assert (await client.get("/v1/streams/none/info")).status_code == 404
+        async with asyncio.timeout(10):
+            while server.broker.subscriptions:
+                await asyncio.sleep(0.01)
+        found = await samples(client)
+    for name, labels, value in (
+        ("ratsvc_publish_requests_total", {}, 1),
+        ("ratsvc_records_total", {}, 3),
+        ("ratsvc_commits_total", {}, 1),
+        ("ratsvc_log_records", {}, 3),
+        ("ratsvc_publish_refused_total", {"reason": "invalid-argument"}, 1),
+        ("ratsvc_delivered_records_total", {"format": "sse"}, 3),
+        ("ratsvc_encodings_total", {"format": "sse"}, 1),
+        ("ratsvc_commit_records_bucket", {"le": "4.0"}, 1),
+        ("ratsvc_commit_seconds_count", {}, 1),
+        ("ratsvc_queue_seconds_count", {}, 1),
+        ("ratsvc_delivery_seconds_count", {}, 1),
+        ("ratsvc_grpc_calls_total", {"method": "Publish", "code": "OK"}, 1),
+        ("ratsvc_grpc_calls_total", {"method": "Publish", "code": "INVALID_ARGUMENT"}, 1),
+        ("ratsvc_http_requests_total", {"route": "get_stream", "status": "404"}, 1),
+        ("ratsvc_disconnects_total", {"reason": "client"}, 1),
+        ("ratsvc_disconnects_total", {"reason": "page"}, 1),
+    ):
+        assert found[name, tuple(sorted(labels.items()))] == value, (name, labels)
+    assert not any(value == "s" for _, labels in found for _, value in labels)
+
+
+async def test_the_largest_streams_are_named_when_asked_for() -> None:
+    async with running(metrics_top_streams=2) as server, httpx.AsyncClient(base_url=server.http_url) as client:
+        for stream, count in (("large", 30), ("middle", 20), ("small", 1)):
+            await publish(server, stream, count)
+        found = await samples(client)
+        assert found["ratsvc_stream_records", (("stream", "large"),)] == 30
+        assert {dict(labels)["stream"] for name, labels in found if name == "ratsvc_stream_bytes"} == {
+            "large",
+            "middle",
+        }
