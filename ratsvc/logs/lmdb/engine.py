@@ -125,12 +125,12 @@ class LmdbLog:
             self._reader = Reader(self._store, self._meta.longest)
             self._load_streams()
             self._producers = Producers(self._store, self.dedupe)
+            self._journal = Journal(self._directory.journal)
+            self._replay()
+            self.last_offset = max(self.last_offset, self._meta.reserved)
+            self._store.compact()
         except (Damaged, lmdb.Error) as error:
             raise LogRefused(f"{self._directory.data} is damaged: {error}. {ADVICE}") from None
-        self._journal = Journal(self._directory.journal)
-        self._replay()
-        self.last_offset = max(self.last_offset, self._meta.reserved)
-        self._store.compact()
 
     def _load_streams(self) -> None:
         with self._store.cursor(b"tombstones") as cursor:
@@ -277,8 +277,8 @@ class LmdbLog:
             async with self._writing:
                 if not self._is_broken:
                     await self._commit({}, (), (), closing=True)
-        except DiskFull as error:
-            _log.warning("flush_failed", error=error.detail)
+        except (DiskFull, lmdb.Error) as error:
+            _log.error("flush_failed", error=str(error))
         finally:
             self._store.close()
             self._journal.close()

@@ -49,6 +49,7 @@ def entries(store: Store, sid: int, offset: int, recent: Sequence[Row]) -> Itera
                 yield entry
                 entry = _here(cursor, sid) if cursor.next() else None
     except lmdb.Error as error:
+        store.renew()
         raise Damaged(f"the index cannot be read: {error}") from None
     for row in recent:
         if row.entry.last >= offset:
@@ -67,6 +68,7 @@ def newest_first(store: Store, place: Place) -> Iterator[Entry]:
                 yield entry
                 entry = _here(cursor, place.sid) if cursor.prev() else None
     except lmdb.Error as error:
+        store.renew()
         raise Damaged(f"the index cannot be read: {error}") from None
 
 
@@ -115,6 +117,7 @@ class Reader:
                     entry = _here(cursor, place.sid) if cursor.next() else None
         except (lmdb.Error, Damaged) as error:
             problem = str(error)
+            self._store.renew()
         if seen < place.stored:
             yield self._gap(place, seen, place.stored, problem or "the newest rows are missing")
             seen = place.stored
@@ -166,6 +169,7 @@ class Reader:
                     position = max(position, first)
                     more = cursor.next()
         except (lmdb.Error, struct.error) as error:
+            self._store.renew()
             _log.error("log_damaged", error=str(error))
             ended = True
         if ended or damaged:

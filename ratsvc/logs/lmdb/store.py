@@ -133,7 +133,7 @@ class Store:
             except BaseException:
                 transaction.abort()
                 raise
-            self._renew()
+            self.renew()
             self._slack = max(self._slack, 2 * longest)
             self._stretch()
             return result
@@ -160,7 +160,8 @@ class Store:
         with self._directory.data.open("r+b") as file:
             os.posix_fallocate(file.fileno(), start, size)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Takes a new view: after an error LMDB lets nothing more be read from the old one."""
         self.view.abort()
         self.view = self._env.begin(buffers=True)
 
@@ -184,7 +185,11 @@ class Store:
     @property
     def used_bytes(self) -> int:
         """Bytes of the pages that hold something."""
-        tables = [self._env.stat(), *(self.view.stat(table) for table in self._tables.values())]
+        try:
+            tables = [self.view.stat(table) for table in self._tables.values()]
+        except lmdb.BadTxnError:
+            self.renew()
+            tables = [self.view.stat(table) for table in self._tables.values()]
         return sum(t["branch_pages"] + t["leaf_pages"] + t["overflow_pages"] for t in tables) * self._page_bytes
 
     def compact(self) -> None:
