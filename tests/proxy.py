@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager
 
 
 class CuttingProxy:
-    """Forwards to a port; cuts a connection after a random number of bytes, in either direction, with a reset."""
+    """Forwards to a port; cuts a connection after a random number of bytes, in either direction, with a reset.
 
-    def __init__(self, port: int, most_bytes: int, seed: int) -> None:
+    Chromium takes the head of a response that was cut for the whole of it, and an EventSource whose media type is
+    missing never comes back: with `least_bytes` over a request and a head, no head is cut.
+    """
+
+    def __init__(self, port: int, most_bytes: int, seed: int, least_bytes: int) -> None:
         self._target = port
         self._most = most_bytes
+        self._least = least_bytes
         self._random = random.Random(seed)
         self.port = 0
         self.cuts = 0
@@ -30,7 +35,7 @@ class CuttingProxy:
         except OSError:
             writer.transport.abort()
             return
-        budget = [self._random.randint(1, self._most)]
+        budget = [self._random.randint(self._least, self._most)]
         ways = [
             asyncio.ensure_future(self._copy(reader, back, budget)),
             asyncio.ensure_future(self._copy(there, writer, budget)),
@@ -51,15 +56,18 @@ class CuttingProxy:
                 await asyncio.sleep(0)
                 self.cuts += 1
                 return
-            budget[0] -= len(data)
+            if self.cutting:
+                budget[0] -= len(data)
             writer.write(data)
             await writer.drain()
 
 
 @asynccontextmanager
-async def cutting(port: int, most_bytes: int = 20_000, seed: int = 1) -> AsyncIterator[CuttingProxy]:
+async def cutting(
+    port: int, most_bytes: int = 20_000, seed: int = 1, *, least_bytes: int = 1
+) -> AsyncIterator[CuttingProxy]:
     """A running proxy in front of `port`."""
-    proxy = CuttingProxy(port, most_bytes, seed)
+    proxy = CuttingProxy(port, most_bytes, seed, least_bytes)
     server = await proxy.start()
     try:
         yield proxy

@@ -33,7 +33,7 @@ def url(proxy: CuttingProxy) -> str:
 
 @pytest.mark.timeout(100)
 async def test_the_npm_eventsource_resumes(node: str) -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=11) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=11, least_bytes=2_000) as proxy:
         publishing = asyncio.create_task(publish(server))
         process = await asyncio.create_subprocess_exec(
             node, str(HERE / "node/eventsource.js"), url(proxy), stdout=-1, stderr=-1, cwd=HERE
@@ -46,7 +46,7 @@ async def test_the_npm_eventsource_resumes(node: str) -> None:
 
 @pytest.mark.timeout(100)
 async def test_chromium_resumes(browser: Browser) -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=12) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=12, least_bytes=2_000) as proxy:
         proxy.cutting = False
         page = await browser.new_page()
         await page.goto(f"http://127.0.0.1:{proxy.port}/docs")
@@ -83,7 +83,7 @@ async def test_chromium_stops_at_the_end_of_an_ended_stream(server: Running, bro
 
 @pytest.mark.timeout(100)
 async def test_httpx_sse_resumes() -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=13) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=13, least_bytes=2_000) as proxy:
         publishing = asyncio.create_task(publish(server))
         seen: list[str] = []
         last, ended = "", False
