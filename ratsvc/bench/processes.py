@@ -20,7 +20,7 @@ from typing import Any
 import grpc.aio
 from rat.v1 import producer_pb2 as pb
 
-from ratsvc.quickmem.framing import varint
+from ratsvc.core.run import pieces, varint
 
 WINDOW = 64
 BUFFER = 1024 * 1024
@@ -40,8 +40,7 @@ def in_process(target: Any, *arguments: Any) -> tuple[Any, Connection]:
 
 def publish_request(stream: str, records: list[bytes]) -> bytes:
     """A serialised `rat.v1.PublishRequest` of serialised records."""
-    body = b"".join(b"\x12" + varint(len(record)) + record for record in records)
-    return pb.PublishRequest(stream=stream).SerializeToString() + body
+    return b"".join([pb.PublishRequest(stream=stream).SerializeToString(), *pieces(records)])
 
 
 def produce(port: int, message: bytes, count: int, pipe: Connection) -> None:

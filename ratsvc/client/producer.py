@@ -24,10 +24,10 @@ from rat.v1 import producer_pb2_grpc
 
 from ratsvc.client.status import backoff_s, error_of, error_of_call, is_retryable
 from ratsvc.client.upload import upload_parts
+from ratsvc.core.run import pieces
 from ratsvc.errors import OutOfSequence, ProducerFenced, RatError, Unavailable
 from ratsvc.names import check_name, check_producer_id
 from ratsvc.quickmem import wire
-from ratsvc.quickmem.framing import varint
 
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 64 * 1024 * 1024),
@@ -76,10 +76,7 @@ class _Batch:
             stream=self.stream,
             producer=pb.ProducerRef(id=producer_id, epoch=epoch, sequence=self.sequence),
         )
-        # The records are serialised already: field 2, length-delimited (protobuf encoding guide).
-        return head.SerializeToString() + b"".join(
-            part for record in self.records for part in (b"\x12" + varint(len(record)), record)
-        )
+        return b"".join([head.SerializeToString(), *pieces(self.records)])
 
     def delivered(self, ack: pb.PublishResponse) -> None:
         """Tells the senders."""

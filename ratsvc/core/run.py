@@ -14,14 +14,19 @@ from operator import add, sub
 _TAG = b"\x12"  # field 2, length-delimited
 
 
-def head(size: int) -> bytes:
-    """What stands before a record of `size` bytes: the tag, and the size as a base-128 varint."""
-    data = bytearray(_TAG)
-    while size > 0x7F:
-        data.append(size & 0x7F | 0x80)
-        size >>= 7
-    data.append(size)
+def varint(number: int) -> bytes:
+    """A base-128 varint (protobuf encoding guide)."""
+    data = bytearray()
+    while number > 0x7F:
+        data.append(number & 0x7F | 0x80)
+        number >>= 7
+    data.append(number)
     return bytes(data)
+
+
+def head(size: int) -> bytes:
+    """What stands before a record of `size` bytes: the tag, and the size as a varint."""
+    return _TAG + varint(size)
 
 
 _HEADS = [head(size) for size in range(4096)]

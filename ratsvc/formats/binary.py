@@ -13,8 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
 
 from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
+from ratsvc.core.run import varint
 from ratsvc.formats.base import Format, View, encode_items
-from ratsvc.quickmem.framing import varint
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """A gRPC client takes messages of at most 4 MiB unless it is told otherwise."""

@@ -15,6 +15,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 from rat.v1.record_pb2 import Record
 
+from ratsvc.core.run import varint
 from ratsvc.errors import InvalidArgument, InvalidValue
 from ratsvc.names import check_event, check_key
 
@@ -216,13 +217,3 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 def _over(text: str, limit: int) -> bool:
     return len(text) * 4 > limit and len(text.encode("utf-8", "replace")) > limit
-
-
-def varint(number: int) -> bytes:
-    """A base-128 varint (protobuf encoding guide)."""
-    data = bytearray()
-    while number > 0x7F:
-        data.append(number & 0x7F | 0x80)
-        number >>= 7
-    data.append(number)
-    return bytes(data)

@@ -10,11 +10,11 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
+from ratsvc.core.run import varint
 from ratsvc.errors import InvalidValue
 from ratsvc.formats import sse
 from ratsvc.names import MAX_EVENT_BYTES
 from ratsvc.quickmem.codec import CODEC
-from ratsvc.quickmem.framing import varint
 from ratsvc.streaming.errors import StreamTypeError
 
 HEARTBEAT = b":\n\n"
