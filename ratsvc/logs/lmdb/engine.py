@@ -151,8 +151,8 @@ class LmdbLog:
         """Takes over what a crash left in the journal."""
         records = 0
         for group in self._journal.groups():
-            if group.rows and group.rows[-1].first + group.rows[-1].records - 1 <= self.last_offset:
-                continue  # it is in the database: the crash came before the journal was emptied
+            if not group.is_after(self.last_offset):
+                continue
             changes: dict[str, Change] = {}
             rows = []
             for kept in group.rows:
@@ -161,8 +161,7 @@ class LmdbLog:
                     info = StreamInfo(kept.stream, Retention().over(self._policy(kept.stream)), kept.created_ns)
                     place = self._adopt(info, kept.sid)
                     self._next_sid = max(self._next_sid, kept.sid + 1)
-                entry = Entry(kept.first, kept.records, kept.crc, kept.size, kept.time_ns, kept.uptime_ns)
-                rows.append(Row(kept.sid, entry, kept.body))
+                rows.append(kept.row())
                 self._change(place, changes).add(rows[-1])
                 records += kept.records
             if rows:
@@ -201,8 +200,11 @@ class LmdbLog:
             if must_flush or self._pending_bytes + size > PENDING_BYTES:
                 await self._commit(changes, rows, claims)
                 return
-            group = Group([self._journalled(row, b.stream) for row, b in zip(rows, batches, strict=True)],
-                          [JournalClaim.of(claim) for claim in claims])  # fmt: skip
+            kept = [
+                JournalRow.of(row, batch.stream, self._places[batch.stream].info.created_ns)
+                for row, batch in zip(rows, batches, strict=True)
+            ]
+            group = Group(kept, [JournalClaim.of(claim) for claim in claims])
             try:
                 await self._store.in_thread(lambda: self._journal.append(group))
             except OSError as error:
@@ -347,13 +349,6 @@ class LmdbLog:
         if rows:
             self.last_offset = rows[-1].entry.last
             self.last_time_ns = rows[-1].entry.time_ns
-
-    def _journalled(self, row: Row, stream: str) -> JournalRow:
-        created_ns = self._places[stream].info.created_ns
-        e = row.entry
-        return JournalRow(
-            stream, created_ns, row.sid, e.first, e.count, e.crc, e.size, e.time_ns, e.uptime_ns, row.body
-        )
 
     async def _commit(
         self,

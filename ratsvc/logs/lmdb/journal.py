@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import google_crc32c
 import msgspec
 
 from ratsvc.core.dedupe import Claim
 from ratsvc.core.record import ProducerRef
+from ratsvc.logs.lmdb.rows import Entry, Row, checksum
 
 _HEAD = 8
 
@@ -54,12 +54,51 @@ class JournalRow(NamedTuple):
     uptime_ns: int
     body: bytes
 
+    @classmethod
+    def of(cls, row: Row, stream: str, created_ns: int) -> JournalRow:
+        """A row, to be written."""
+        e = row.entry
+        return cls(stream, created_ns, row.sid, e.first, e.count, e.crc, e.size, e.time_ns, e.uptime_ns, row.body)
+
+    def row(self) -> Row:
+        """The row that was written."""
+        entry = Entry(self.first, self.records, self.crc, self.size, self.time_ns, self.uptime_ns)
+        return Row(self.sid, entry, self.body)
+
 
 class Group(NamedTuple):
     """What one append brought."""
 
     rows: list[JournalRow]
     claims: list[JournalClaim]
+
+    def is_after(self, offset: int) -> bool:
+        """Whether it is newer than `offset`: else a crash came after its commit and before the journal was emptied."""
+        return not self.rows or self.rows[-1].first + self.rows[-1].records - 1 > offset
+
+
+class JournalEntry(NamedTuple):
+    """An entry that is there as a whole."""
+
+    at: int
+    """Where in the file it begins."""
+    end: int
+    data: bytes | None
+    """None when it does not match its checksum."""
+
+
+def whole_entries(file: int) -> Iterator[JournalEntry]:
+    """The entries of a journal, up to one that is torn."""
+    size, at = os.fstat(file).st_size, 0
+    while size - at >= _HEAD:
+        head = os.pread(file, _HEAD, at)
+        length, crc = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+        end = at + _HEAD + length
+        if not length or end > size:
+            return
+        data = os.pread(file, length, at + _HEAD)
+        yield JournalEntry(at, end, data if checksum(data) == crc else None)
+        at = end
 
 
 class Journal:
@@ -74,16 +113,11 @@ class Journal:
     def groups(self) -> Iterator[Group]:
         """What an earlier process left, in order."""
         decoder = msgspec.msgpack.Decoder(Group)
-        whole = os.fstat(self._file).st_size
-        while len(head := os.pread(self._file, _HEAD, self._size)) == _HEAD:
-            length, crc = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
-            if length > whole - self._size - _HEAD:
+        for entry in whole_entries(self._file):
+            if entry.data is None:
                 return
-            data = os.pread(self._file, length, self._size + _HEAD)
-            if len(data) < length or not length or google_crc32c.value(data) != crc:
-                return
-            yield decoder.decode(data)
-            self._size += _HEAD + length
+            yield decoder.decode(entry.data)
+            self._size = entry.end
 
     def append(self, group: Group) -> None:
         """Writes an entry. Raises OSError: then nothing of it is there."""
@@ -91,7 +125,7 @@ class Journal:
             os.ftruncate(self._file, 0)
             self._is_stale = False
         data = self._encoder.encode(group)
-        entry = len(data).to_bytes(4, "big") + google_crc32c.value(data).to_bytes(4, "big") + data
+        entry = len(data).to_bytes(4, "big") + checksum(data).to_bytes(4, "big") + data
         try:
             written = 0
             while written < len(entry):

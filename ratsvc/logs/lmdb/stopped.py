@@ -223,7 +223,7 @@ class StoppedLog:
 
     def _journal_rows(self) -> Iterator[JournalRow]:
         for group in groups_left(self.journal, self.report):
-            if group.rows and group.rows[-1].first + group.rows[-1].records - 1 > self.last_offset:
+            if group.is_after(self.last_offset):
                 yield from group.rows
 
     def close(self) -> None:
