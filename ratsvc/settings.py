@@ -116,6 +116,30 @@ class Disk(_Part):
     """Of the disk in use: from there on, no records are taken."""
 
 
+class TracingSettings(_Part):
+    """Traces, as OpenTelemetry has them, sent by OTLP over gRPC. The exporter's environment variables
+    (OTEL_EXPORTER_OTLP_…: TLS, headers, compression) hold beside these."""
+
+    enabled: bool = False
+    """Whether publishes are traced. Needs the packages of `ratsvc[otel]`."""
+    endpoint: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:\[\]-]+(/.*)?)?$")] = ""
+    """The collector, `http://host:4317` (or `https://…`: with TLS); empty: OTEL_EXPORTER_OTLP_ENDPOINT, or
+    `http://localhost:4317`."""
+    service_name: Annotated[str, Field(max_length=255)] = ""
+    """How the service is named in traces; empty: OTEL_SERVICE_NAME, or `ratsvc`."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of the publishes that come without a trace, how many are traced. One that comes with a trace is traced when its
+    sender samples it."""
+    max_spans_per_s: Count = 1_000
+    """Spans made in a second, whatever clients ask for."""
+    queue_spans: Count = 2_048
+    """Spans that wait to be sent: more are dropped."""
+    batch_spans: Count = 512
+    """Spans sent at once."""
+    export_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 5.0
+    """How long a span waits at most for others to be sent with."""
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -161,6 +185,7 @@ class Settings(BaseSettings):
     """Which of them are written."""
     limits: Limits = Limits()
     disk: Disk = Disk()
+    tracing: TracingSettings = TracingSettings()
     retention: StreamDefaults = StreamDefaults()
     """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}

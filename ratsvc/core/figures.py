@@ -75,10 +75,18 @@ class Figures:
     encoding_seconds: float = 0.0
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """gRPC calls ended, by method and code."""
+    open_calls: Counter[str] = field(default_factory=Counter)
+    """gRPC calls under way, by method."""
     call_seconds: dict[str, Histogram] = field(default_factory=dict)
     http_requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     """HTTP requests ended, by route and status."""
     http_seconds: dict[str, Histogram] = field(default_factory=dict)
+    http_connections: int = 0
+    """HTTP connections that are open."""
+    http_connections_refused: int = 0
+    """HTTP connections turned away because there were too many."""
+    http_active: int = 0
+    """HTTP requests under way; a connection has one at a time."""
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A gRPC call ended."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ratsvc.core.run import cut, pieces
+from ratsvc.core.trace import Traced
 
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
@@ -54,6 +55,8 @@ class Draft:
     """The records as they came, where they came as one run."""
     size: int = field(default=0)
     """Bytes of all records."""
+    trace: Traced | None = None
+    """What of it is traced."""
 
     def __post_init__(self) -> None:
         if not self.size:
@@ -65,7 +68,7 @@ class Batch:
 
     __slots__ = (
         "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
-        "values",
+        "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +82,7 @@ class Batch:
         values: list[object] | None = None,
         size: int | None = None,
         run: bytes | None = None,
+        trace: Traced | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
@@ -92,6 +96,8 @@ class Batch:
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
         self.size = sum(map(len, records)) if size is None else size
+        self.trace = trace
+        """What of it is traced, where that is known: else its records' headers say."""
         self._encoded: dict[Hashable, Encoding] = {}
         self._cool = False
 
@@ -199,6 +205,7 @@ class Batch:
             self.keys[cut] if self.keys else None,
             self.events[cut] if self.events else None,
             self.values[cut] if self.values else None,
+            trace=self.trace,
         )
 
     def picked(self, at: Sequence[int]) -> Batch | None:
@@ -216,6 +223,7 @@ class Batch:
             [self.keys[i] for i in at] if self.keys else None,
             [self.events[i] for i in at] if self.events else None,
             [self.values[i] for i in at] if self.values else None,
+            trace=self.trace,
         )
 
 

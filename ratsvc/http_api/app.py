@@ -41,7 +41,7 @@ def create_app(broker: Broker) -> Gate:
     app.register_error_handler(RatError, _refused)
     app.register_error_handler(HTTPException, _refused_by_quart)
     app.register_error_handler(Exception, _failed)
-    return Gate(app, Publish(broker), broker.settings, broker.figures)
+    return Gate(app, Publish(broker), broker.settings, broker.figures, broker.tracing)
 
 
 async def _refused(error: RatError) -> Response:

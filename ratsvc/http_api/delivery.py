@@ -99,6 +99,8 @@ def _encoded(subscription: Subscription, fmt: Format, items: list[Item]) -> Enco
     data = encode_items(fmt, items)
     figures.encoding_seconds += perf_counter() - began
     figures.told(fmt.name, items, len(data))
+    if subscription.tracing is not None:
+        subscription.tracing.delivered(items, fmt.name, len(data), began)
     return data
 
 

@@ -40,6 +40,8 @@ METRICS = {
     "bytes_total": "Bytes of records committed.",
     "commits_total": "Commits to the log.",
     "encoding_seconds_total": "Time spent encoding batches.",
+    "trace_spans_total": "Spans made, where tracing is on.",
+    "trace_spans_refused_total": "Spans not made because there were too many in a second.",
 }
 """By name, without `ratsvc_`: figures that are one number."""
 COUNTERS = {
