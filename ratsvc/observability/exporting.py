@@ -25,30 +25,34 @@ from ratsvc.settings import TracingSettings
 CLOSE_S = 2.0
 
 
-def provider(settings: TracingSettings) -> TracerProvider:
-    """A provider of tracers, which exports. Raises SettingsError when the exporter cannot be set up."""
-    try:
-        exporter = OTLPSpanExporter(endpoint=settings.endpoint or None)
-    except (ValueError, OSError) as error:  # as a file of certificates that OTEL_… names and that is not there
-        raise SettingsError(f"the exporter of traces cannot be set up: {error}") from None
-    # Which requests are traced is decided before the SDK is called: see `tracing`.
-    made = TracerProvider(sampler=ALWAYS_ON, resource=_resource(settings), shutdown_on_exit=False)
-    made.add_span_processor(
-        BatchSpanProcessor(
-            exporter,
-            max_queue_size=settings.queue_spans,
-            schedule_delay_millis=settings.export_interval_s * 1000,
-            max_export_batch_size=min(settings.batch_spans, settings.queue_spans),
+class Exporting:
+    """A tracer whose spans are sent. Raises SettingsError when the exporter cannot be set up."""
+
+    def __init__(self, settings: TracingSettings) -> None:
+        try:
+            self._exporter = OTLPSpanExporter(endpoint=settings.endpoint or None)
+        except (ValueError, OSError) as error:  # as a file of certificates that OTEL_… names and that is not there
+            raise SettingsError(f"the exporter of traces cannot be set up: {error}") from None
+        # Which requests are traced is decided before the SDK is called: see `tracing`.
+        self._provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(settings), shutdown_on_exit=False)
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                self._exporter,
+                max_queue_size=settings.queue_spans,
+                schedule_delay_millis=settings.export_interval_s * 1000,
+                max_export_batch_size=min(settings.batch_spans, settings.queue_spans),
+            )
         )
-    )
-    return made
+        self.tracer = self._provider.get_tracer("ratsvc", ratsvc.__version__)
 
-
-async def close(made: TracerProvider) -> None:
-    """Sends what waits, for at most CLOSE_S: a collector that does not answer holds up no stop."""
-    thread = threading.Thread(target=made.shutdown, name="traces-close", daemon=True)
-    thread.start()
-    await asyncio.to_thread(thread.join, CLOSE_S)
+    async def close(self) -> None:
+        """Sends what waits, for at most CLOSE_S: a collector that does not answer holds up no stop."""
+        thread = threading.Thread(target=self._provider.shutdown, name="traces-close", daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, CLOSE_S)
+        if thread.is_alive():  # it would try again for as long as its time-out lasts
+            await asyncio.to_thread(self._exporter.shutdown)
+            await asyncio.to_thread(thread.join, 1.0)
 
 
 def _resource(settings: TracingSettings) -> Resource:

@@ -28,8 +28,8 @@ from opentelemetry.util.types import AttributeValue
 from ratsvc.core.record import Batch, Draft, Item
 from ratsvc.core.trace import TraceContext, Traced
 from ratsvc.errors import RatError
-from ratsvc.observability import exporting
 from ratsvc.observability.carried import carry, own_contexts, sampled_contexts
+from ratsvc.observability.exporting import Exporting
 from ratsvc.observability.request import Request, current
 from ratsvc.settings import Settings
 
@@ -59,8 +59,7 @@ class Tracing:
     """Makes the spans. Raises SettingsError when the exporter cannot be set up."""
 
     def __init__(self, settings: Settings) -> None:
-        self._provider = exporting.provider(settings.tracing)
-        self._tracer = self._provider.get_tracer("ratsvc")
+        self._exporting = Exporting(settings.tracing)
         self._ratio = settings.tracing.sample_ratio
         self._per_second = settings.tracing.max_spans_per_s
         self._max_record = settings.limits.value_bytes
@@ -72,7 +71,7 @@ class Tracing:
 
     async def close(self) -> None:
         """Sends what waits to be sent."""
-        await exporting.close(self._provider)
+        await self._exporting.close()
 
     def publishing(
         self, request: Request, name: str, attributes: Attributes, context: TraceContext | None, *, each: bool = False
@@ -213,7 +212,7 @@ class Tracing:
         above = otel.NonRecordingSpan(_remote(parent)) if parent is not None else otel.INVALID_SPAN
         links = [otel.Link(_remote(context)) for context in contexts]
         within = otel.set_span_in_context(above)
-        return self._tracer.start_span(name, within, kind, attributes, links, began_ns)
+        return self._exporting.tracer.start_span(name, within, kind, attributes, links, began_ns)
 
     def _room(self) -> bool:
         """Whether one more span may be made in this second."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -246,6 +247,7 @@ async def test_a_collector_that_is_not_there_holds_up_nothing() -> None:
         assert len(await records(server, "s")) == 1
         async with asyncio.timeout(10):
             await server.server.__aexit__(None, None, None)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("Otel", "traces"))]
 
 
 def test_what_is_off_is_not_imported_and_what_is_missing_is_named() -> None:
