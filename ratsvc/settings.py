@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ratsvc.core.retention import Retention
@@ -28,6 +29,15 @@ Bytes = Annotated[int, Field(ge=1024)]
 Host = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]{1,5})?$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}\Z")
+
+
+def _is_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.match(token.get_secret_value()):
+        raise ValueError("must be 16 to 512 of A-Z a-z 0-9 . _ ~ + / = - (RFC 6750)")
+    return token
 
 
 class _Part(BaseModel):
@@ -183,6 +193,9 @@ class Settings(BaseSettings):
     """How the service's own log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Which of them are written."""
+    debug_token: Annotated[SecretStr, AfterValidator(_is_token)] | None = None
+    """Whoever sends it (`Authorization: Bearer …`) may use `/debug/`: 16 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`.
+    Without it there is no `/debug/`."""
     limits: Limits = Limits()
     disk: Disk = Disk()
     tracing: TracingSettings = TracingSettings()

@@ -11,7 +11,7 @@ Cost: the columns of plain records (no key, no event) are None, and cost nothing
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -175,6 +175,11 @@ class Batch:
     def is_encoded(self, key: Hashable) -> bool:
         """Whether its bytes under `key` are there."""
         return key in self._encoded
+
+    @property
+    def encodings(self) -> Mapping[Hashable, Encoding]:
+        """What is kept of what was made of it, by key."""
+        return self._encoded
 
     @property
     def encoded_size(self) -> int:

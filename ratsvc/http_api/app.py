@@ -11,6 +11,7 @@ import ratsvc
 from ratsvc.errors import RatError
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api import problem
+from ratsvc.http_api.debug import Debug
 from ratsvc.http_api.gate import PUBLISH, SMALL_BODY_BYTES, Gate, log_failure
 from ratsvc.http_api.openapi import Provider
 from ratsvc.http_api.operations import Operations
@@ -37,6 +38,8 @@ def create_app(broker: Broker) -> Gate:
     )
     for routes in (Subscribe(broker), Streams(broker), Operations(broker), Web()):
         routes.add_to(app)
+    if broker.settings.debug_token is not None:
+        Debug(broker, broker.settings.debug_token).add_to(app)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     app.register_error_handler(RatError, _refused)
     app.register_error_handler(HTTPException, _refused_by_quart)
