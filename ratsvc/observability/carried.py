@@ -1,7 +1,7 @@
 """The trace contexts that records carry in their headers: found, and given.
 
 Records are searched for the header's name as bytes before any is parsed: what carries none costs one search of its
-run, or 0.1 µs a record.
+run, 1 µs for 256 records of 90 bytes that have no byte like the one before the name (its length), else up to 60 µs.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from ratsvc.core.record import Batch, Draft
 from ratsvc.core.trace import TRACEPARENT, TRACESTATE, TraceContext, trace_context
 from ratsvc.quickmem import wire
 
-_MARK = TRACEPARENT.encode()
+_LENGTH = bytes([len(TRACEPARENT)])
+#: The name in a serialised record: after its length.
+_MARK = _LENGTH + TRACEPARENT.encode()
 #: Records over this size are not searched: their headers are read, which are after their value.
 _LARGE = 4096
 
 
 def own_contexts(draft: Draft, most: int) -> tuple[list[TraceContext], bool]:
     """The contexts that records came with, at most `most` different ones; and whether all came with one."""
-    if draft.run is not None and _MARK not in draft.run:
+    if draft.run is not None and not _named(draft.run):
         return [], False
     found: dict[TraceContext, None] = {}
     having = 0
@@ -36,7 +38,7 @@ def sampled_contexts(batch: Batch) -> Iterable[TraceContext]:
     """The contexts under which a batch's records are delivered, as far as they are sampled."""
     if batch.trace is not None:
         return batch.trace.records
-    if batch.size <= _LARGE * len(batch) and not any(_MARK in piece for piece in batch.run):
+    if batch.size <= _LARGE * len(batch) and not any(map(_named, batch.run)):
         return ()
     return (context for record in batch.records if (context := _of(record)) is not None and context.sampled)
 
@@ -52,8 +54,13 @@ def carry(draft: Draft, context: TraceContext, max_bytes: int) -> None:
     draft.size = sum(map(len, draft.records))
 
 
+def _named(data: bytes) -> bool:
+    """Whether the name is in serialised records; one byte is found much faster than several."""
+    return _LENGTH in data and _MARK in data
+
+
 def _of(record: bytes) -> TraceContext | None:
-    if len(record) <= _LARGE and _MARK not in record:
+    if len(record) <= _LARGE and not _named(record):
         return None
     headers = wire.headers(record)
     return trace_context(headers.get(TRACEPARENT), headers.get(TRACESTATE))
