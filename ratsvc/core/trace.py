@@ -13,7 +13,11 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 MAX_STATE_BYTES = 512
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z", re.S)
-_STATE = re.compile(r"[\x20-\x7e]+\Z")
+_MEMBER = re.compile(
+    r"([a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]\Z"
+)
+_MAX_MEMBERS = 32
 _SAMPLED = 0x01
 _KNOWN_FLAGS = 0x03
 
@@ -50,8 +54,15 @@ def trace_context(parent: str | None, state: str | None = None) -> TraceContext 
     version, trace_id, span_id, flags, more = found.groups()
     if version == "ff" or (version == "00" and more) or trace_id == "0" * 32 or span_id == "0" * 16:
         return None
-    kept = state.strip(" \t") if state and len(state) <= MAX_STATE_BYTES and _STATE.match(state) else ""
-    return TraceContext(trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS, kept)
+    return TraceContext(trace_id, span_id, int(flags, 16) & _KNOWN_FLAGS, _state(state) if state else "")
+
+
+def _state(text: str) -> str:
+    """A `tracestate`, or "" where it breaks a rule."""
+    members = [one.strip(" \t") for one in text.split(",") if one.strip(" \t")] if len(text) <= MAX_STATE_BYTES else []
+    found = [match[1] for one in members if (match := _MEMBER.match(one))]
+    whole = len(found) == len(members) == len(set(found)) <= _MAX_MEMBERS
+    return ",".join(members) if whole else ""
 
 
 @dataclass(slots=True, frozen=True)

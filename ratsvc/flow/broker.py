@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic, time_ns
+from time import monotonic, perf_counter, time_ns
 from types import TracebackType
 from typing import Self
 
@@ -238,6 +238,7 @@ class Broker:
         gaps: list[Gap] = []
         with await self.subscribe(request) as subscription:
             subscription.format = subscription.reason = "page"
+            began = perf_counter()
             deadline = monotonic() + wait_s
             while True:
                 items = await subscription.poll()
@@ -250,6 +251,8 @@ class Broker:
                     break
                 if not items:
                     await subscription.wait(deadline - monotonic())
+            if self.tracing is not None:
+                self.tracing.delivered(batches, "page", sum(batch.size for batch in batches), began)
             return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:

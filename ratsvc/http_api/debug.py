@@ -41,7 +41,6 @@ class Debug:
     def __init__(self, broker: Broker, token: SecretStr) -> None:
         self._broker = broker
         self._token = token.get_secret_value().encode()
-        self._profiling = False
         self._return: asyncio.TimerHandle | None = None
         self._returns_to = ""
 
@@ -91,9 +90,8 @@ class Debug:
         seconds = query.number("seconds", 0.1, MAX_SECONDS) or 5.0
         rate = query.integer("rate", 1, MAX_RATE) or 100
         form = query.choice("format", ("svg", "text"), "svg")
-        if self._profiling:
+        if not profile.ONE.acquire(blocking=False):
             raise Busy("a profile is being taken: one at a time", retry_after_s=seconds)
-        self._profiling = True
         stop, loop = threading.Event(), asyncio.get_running_loop()
         done: asyncio.Future[profile.Profile] = loop.create_future()
         thread = threading.Thread(target=_take, args=(seconds, rate, stop, done), name="profile", daemon=True)
@@ -103,7 +101,7 @@ class Debug:
         finally:
             stop.set()
             thread.join()  # it looks at `stop` all the time
-            self._profiling = False
+            profile.ONE.release()
         title = f"{found.total:.2f} s of processor time in {seconds:g} s, {found.looks} looks"
         if form == "text":
             return Response(found.collapsed(), 200, {"Content-Type": "text/plain; charset=utf-8"})

@@ -21,6 +21,8 @@ MAX_STACKS = 20_000
 MORE = ("(more stacks)",)
 NATIVE = ("(threads without Python)",)
 _SWITCH_S = 0.0005
+#: Held by whoever takes a profile: it is of the whole process.
+ONE = threading.Lock()
 
 Stack = tuple[str, ...]
 """Functions, the outermost first."""
@@ -53,7 +55,7 @@ class Profile:
 
 
 def take(seconds: float, rate: float, stop: threading.Event) -> Profile:
-    """Takes a profile, in the thread that it is called in; one at a time.
+    """Takes a profile, in the thread that it is called in; its caller holds `ONE`.
 
     Args:
         seconds: how long, unless `stop` is set before.

@@ -304,6 +304,8 @@ def test_a_context_is_read_strictly_and_a_later_version_by_its_known_part() -> N
     context = trace_context(SAMPLED, "a=" + "b" * 600)
     assert context is not None
     assert context.headers == {"traceparent": SAMPLED}
-    state = trace_context(SAMPLED, "a=1,b=2")
+    state = trace_context(SAMPLED, " a=1, b@c=2,,")
     assert state is not None
-    assert state.headers == {"traceparent": SAMPLED, "tracestate": "a=1,b=2"}
+    assert state.headers == {"traceparent": SAMPLED, "tracestate": "a=1,b@c=2"}
+    for broken in ("a=1,a=2", "A=1", "a", "a=é", "a=1\n", ",".join(f"k{number}=1" for number in range(33))):
+        assert trace_context(SAMPLED, broken) == trace_context(SAMPLED)
