@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -59,3 +61,14 @@ async def server() -> AsyncIterator[Running]:
     """A running service with default settings."""
     async with running() as service:
         yield service
+
+
+@pytest.fixture
+def node() -> str:
+    """Node.js, with the npm packages of tests/e2e."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("node is not installed")
+    if not (Path(__file__).parent / "e2e/node_modules/.package-lock.json").exists():
+        pytest.skip("the npm packages are not installed (npm install in tests/e2e)")
+    return found
