@@ -7,11 +7,11 @@ event loop turns between them.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
+from pathlib import Path
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -43,7 +43,6 @@ async def memory(broker: Broker) -> dict[str, Any]:
         "process": {
             "resident_bytes": process.rss,
             "python_blocks": sys.getallocatedblocks(),
-            "collector_counts": gc.get_count(),
         },
         "queue": {
             "records": stats["queue_records"],
@@ -100,9 +99,9 @@ def _awaits(coroutine: Any) -> list[str]:
     while coroutine is not None and len(found) < MAX_AWAITS:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         frame = frame or getattr(coroutine, "ag_frame", None)
-        if frame is not None:
-            module = frame.f_globals.get("__name__", "?")
-            found.append(f"{module}.{frame.f_code.co_qualname}:{frame.f_lineno}")
+        if frame is not None:  # that of a coroutine in C has neither module nor line
+            module = frame.f_globals.get("__name__") or Path(frame.f_code.co_filename).stem
+            found.append(f"{module}.{frame.f_code.co_qualname}:{frame.f_lineno or '?'}")
         inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
         coroutine = inner or getattr(coroutine, "ag_await", None)
     return found

@@ -179,6 +179,23 @@ async def test_a_reader_s_own_context_is_the_parent_of_its_deliveries() -> None:
     assert (deliver.trace_id, deliver.parent_id, deliver.links) == ("1" * 32, "2" * 16, [ingest.context])
 
 
+async def test_an_upload_is_one_span_and_its_file_is_the_same() -> None:
+    chunks = [bytes([number]) * 20_000 for number in range(5)]
+    async with traced() as (server, collector), grpc.aio.insecure_channel(server.grpc_addr) as channel:
+        parts = [producer_pb2.UploadRequest(start=producer_pb2.UploadStart(stream="f", name="x.bin"))]
+        parts += [producer_pb2.UploadRequest(chunk=chunk) for chunk in chunks]
+        parts.append(producer_pb2.UploadRequest(end=producer_pb2.UploadEnd()))
+        upload = producer_pb2_grpc.ProducerServiceStub(channel).Upload
+        assert (await upload(iter(parts), metadata=(("traceparent", SAMPLED),))).records == 5
+        async with httpx.AsyncClient(base_url=server.http_url) as client:
+            file = (await client.get("/v1/streams/f?format=chunked&from=earliest&until=now")).content
+        await collector.wait(lambda spans: any("Upload" in span.name for span in spans))
+    assert file == b"".join(chunks)
+    [ingest] = collector.named("rat.v1.ProducerService/Upload")
+    assert (ingest.parent_id, ingest.failed) == (SENDER, False)
+    assert {link for span in collector.named("commit") for link in span.links} == {ingest.context}
+
+
 async def test_an_unsampled_context_is_carried_and_has_no_span() -> None:
     async with traced() as (server, collector):
         await publish(server, request("s", "x"), traceparent=UNSAMPLED)
