@@ -140,3 +140,22 @@ async def test_open_calls_and_connections_are_told_by_state() -> None:
             async with asyncio.timeout(10):
                 while server.broker.figures.open_calls["Subscribe"] or len(server.broker.figures.http_open) > 1:
                     await asyncio.sleep(0.01)
+
+
+async def test_every_refused_publish_is_counted_once_by_its_reason(server: Running) -> None:
+    async with httpx.AsyncClient(base_url=server.http_url) as client:
+        json = {"content-type": "application/json"}
+        assert (await client.post("/v1/streams/s", content=b"{", headers=json)).status_code == 400
+        assert (await client.post("/v1/streams/s?no=1", content=b"1", headers=json)).status_code == 400
+        assert (await client.post("/v1/streams/s", content=b"1", headers={"content-type": "a/b"})).status_code == 415
+        await client.post("/v1/streams/s", content=b"1", headers=json)
+        await client.post("/v1/streams/s/end")
+        assert (await client.post("/v1/streams/s", content=b"1", headers=json)).status_code == 409
+        found = await samples(client)
+    refused = {dict(labels)["reason"]: count for (name, labels), count in found.items() if "publish_refused" in name}
+    assert refused == {
+        "invalid-value": 1,
+        "unknown-parameter": 1,
+        "unsupported-media-type": 1,
+        "stream-ended": 1,
+    }
