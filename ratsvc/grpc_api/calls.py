@@ -1,8 +1,9 @@
 """What is done around every call: it gets an id, which goes back in its metadata; it is counted and timed by method;
 what publishes is traced where tracing is on; and a call that was not served has one log line.
 
-The id is the client's `x-request-id` where it is well formed. It comes back in the trailers, and for calls that answer
-with a stream at their start too.
+The id is the client's `x-request-id` where it is well formed. It comes back in the trailers of a call that had one or
+that was refused, and at the start of a stream of answers. A unary call that neither asked nor failed is spared it: it
+would cost more than all the rest here.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def served(
         began, code = perf_counter(), "CANCELLED"
         metadata = _metadata(context)
         request = begin(metadata.get(REQUEST_ID))
-        context.set_trailing_metadata(answer_metadata())
+        if REQUEST_ID in metadata:
+            context.set_trailing_metadata(answer_metadata())
         if tracing is not None:
             trace = trace_context(metadata.get(TRACEPARENT), metadata.get(TRACESTATE))
             if method in PUBLISHING:
