@@ -141,8 +141,8 @@ class TracingSettings(_Part):
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Of the publishes that come without a trace, how many are traced. One that comes with a trace is traced when its
     sender samples it."""
-    max_spans_per_s: Count = 1_000
-    """Spans made in a second, whatever clients ask for."""
+    max_spans_per_s: Count = 500
+    """Spans made in a second, whatever clients ask for; 16 links count as one more."""
     queue_spans: Count = 2_048
     """Spans that wait to be sent: more are dropped."""
     batch_spans: Count = 512

@@ -190,6 +190,7 @@ class Batch:
         """Lets go of what can be made again; from now on nothing is kept."""
         self._cool = True
         self._encoded.clear()
+        self.trace = None
 
     @property
     def is_cool(self) -> bool:

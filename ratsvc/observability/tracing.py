@@ -34,6 +34,10 @@ from ratsvc.observability.request import Request, current
 from ratsvc.settings import Settings
 
 MAX_LINKS = 128
+#: So many links cost about what a span does, and count as one.
+LINKS_A_SPAN = 16
+#: Of a batch with more contexts, readers that catch up find them in the records alone.
+MAX_KEPT = 4
 Attributes = Mapping[str, AttributeValue]
 
 
@@ -152,6 +156,9 @@ class Tracing:
                 "ratsvc.formats": sorted(readers),
             }
             self._span("deliver", under, None, ended_ns, delivered_ns, {**reached, **size})
+        for batch in batches:
+            if batch.trace is not None and len(batch.trace.records) > MAX_KEPT:
+                batch.trace = None
 
     def delivered(self, items: Iterable[Item], fmt: str, size: int, began: float) -> None:
         """Items were written to one reader, as `size` bytes, since `began` (`perf_counter`)."""
@@ -177,7 +184,7 @@ class Tracing:
             ingest.decided = True
             senders = (given,) if given is not None else own
             sampled = any(one.sampled for one in senders) if senders else random.random() < self._ratio
-            if sampled and self._room():
+            if sampled and self._room(own):
                 parent = given or (own[0] if len(own) == 1 else None)
                 ingest.span = self._start(
                     ingest.name, otel.SpanKind.SERVER, own, parent, ingest.began_ns, ingest.attributes
@@ -194,7 +201,7 @@ class Tracing:
         attributes: Attributes,
     ) -> None:
         """A span that is over."""
-        if contexts and self._room():
+        if contexts and self._room(contexts):
             parent = parent or (contexts[0] if len(contexts) == 1 else None)
             span = self._start(name, otel.SpanKind.INTERNAL, contexts, parent, began_ns, attributes)
             span.end(ended_ns)
@@ -214,15 +221,15 @@ class Tracing:
         within = otel.set_span_in_context(above)
         return self._exporting.tracer.start_span(name, within, kind, attributes, links, began_ns)
 
-    def _room(self) -> bool:
-        """Whether one more span may be made in this second."""
+    def _room(self, links: Sequence[TraceContext]) -> bool:
+        """Whether one more span, with these links, may be made in this second."""
         second = int(monotonic())
         if second != self._second:
             self._second, self._in_second = second, 0
         if self._in_second >= self._per_second:
             self.refused += 1
             return False
-        self._in_second += 1
+        self._in_second += 1 + len(links) // LINKS_A_SPAN
         return True
 
 
