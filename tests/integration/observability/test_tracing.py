@@ -179,6 +179,21 @@ async def test_a_reader_s_own_context_is_the_parent_of_its_deliveries() -> None:
     assert (deliver.trace_id, deliver.parent_id, deliver.links) == ("1" * 32, "2" * 16, [ingest.context])
 
 
+async def test_many_contexts_are_linked_from_the_records_and_not_kept_beside_them() -> None:
+    async with traced() as (server, collector):
+        message = producer_pb2.PublishRequest(stream="s")
+        for number in range(1, 200):
+            [one] = request("s", "x", traceparent=f"00-{number:032x}-{number:016x}-01").records
+            message.records.append(one)
+        await publish(server, message)
+        [(batch, _)] = server.broker.tail.batches
+        assert batch.trace is None
+        assert len(await records(server, "s")) == 199
+        await collector.wait(lambda spans: len(spans) >= 3)
+    [deliver] = collector.named("deliver")
+    assert deliver.links == [(f"{number:032x}", f"{number:016x}") for number in range(1, 129)]
+
+
 async def test_an_upload_is_one_span_and_its_file_is_the_same() -> None:
     chunks = [bytes([number]) * 20_000 for number in range(5)]
     async with traced() as (server, collector), grpc.aio.insecure_channel(server.grpc_addr) as channel:
