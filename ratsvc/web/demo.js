@@ -3,6 +3,7 @@
 // announcements, one for the tokens' stream of the moment, one fetch of JSON lines for the sensor, one for a file.
 
 import { followAny } from "./any.js";
+import { sha256 } from "./digest.js";
 import { EventFollower, LineFollower } from "./follow.js";
 import { $, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
@@ -161,7 +162,7 @@ async function fetchFile() {
   try {
     const response = await fetch(`${streamPath(stream)}?format=chunked&from=earliest&must_exist=1`);
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    const bytes = await response.arrayBuffer(), found = await digest(bytes);
+    const bytes = await response.arrayBuffer(), found = await sha256(bytes);
     showPicture(bytes, name);
     const said = found === null ? "SHA-256 not checked: browsers do that on localhost and over https alone"
       : found === sha256 ? "SHA-256 as announced" : "SHA-256 differs";
@@ -182,12 +183,6 @@ function showPicture(bytes, name) {
 function fileState(text, className = "") {
   $("file-state").textContent = text;
   $("file-state").className = `foot ${className}`;
-}
-
-async function digest(bytes) {
-  if (!crypto.subtle) return null;
-  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...found].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // The page.
