@@ -49,7 +49,8 @@ class Demo(NamedTuple):
 DEMOS = (
     Demo(data_value, "Values", "every type through packed, tree and JSON, and back",
          """-H 'Content-Type: application/json' -d '{"n": 9007199254740993}' {url}/values"""),
-    Demo(large_file_upload, "Upload", "a file with its progress, and its digest while it comes", "-N {url}/progress"),
+    Demo(large_file_upload, "Upload", "a file with its progress, and its digest while it comes",
+         "-N {url}/progress  # then, with the name that it gives: curl --data-binary @FILE {url}/files/NAME"),
     Demo(sse_quickmem, "Structured events", "values encoded by quickmem over SSE, live", "-N {url}/events"),
     Demo(chunked, "Chunked", "text and bytes in one response, drawn as they come", "-N {url}/picture --output -"),
     Demo(large_file_sse, "File over SSE", "sent in events, put together and checked by the page",

@@ -177,17 +177,21 @@ class Exchange:
 
         await app(self.scope, receive, self.send)
 
-    async def _bounded(self, max_bytes: int, *, whole: bool = False) -> AsyncIterator[bytes]:
-        """What `body` gives. Raises TooLarge over `max_bytes`."""
+    def _bounded(self, max_bytes: int, *, whole: bool = False) -> AsyncIterator[bytes]:
+        """What `body` gives. Raises TooLarge over `max_bytes`: at once where the head says so."""
         refused = TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
         if self.head is not None and (self.head.content_length or 0) > max_bytes:
             raise refused
-        received = 0
-        async for piece in self.body(whole=whole):
-            received += len(piece)
-            if received > max_bytes:
-                raise refused
-            yield piece
+
+        async def pieces() -> AsyncIterator[bytes]:
+            received = 0
+            async for piece in self.body(whole=whole):
+                received += len(piece)
+                if received > max_bytes:
+                    raise refused
+                yield piece
+
+        return pieces()
 
     async def _discard(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

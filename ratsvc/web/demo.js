@@ -3,7 +3,7 @@
 // announcements, one for the tokens' stream of the moment, one fetch of JSON lines for the sensor, one for a file.
 
 import { followAny } from "./any.js";
-import { sha256 } from "./digest.js";
+import { digest } from "./digest.js";
 import { EventFollower, LineFollower } from "./follow.js";
 import { $, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
@@ -162,7 +162,7 @@ async function fetchFile() {
   try {
     const response = await fetch(`${streamPath(stream)}?format=chunked&from=earliest&must_exist=1`);
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    const bytes = await response.arrayBuffer(), found = await sha256(bytes);
+    const bytes = await response.arrayBuffer(), found = await digest(bytes);
     showPicture(bytes, name);
     const said = found === null ? "SHA-256 not checked: browsers do that on localhost and over https alone"
       : found === sha256 ? "SHA-256 as announced" : "SHA-256 differs";

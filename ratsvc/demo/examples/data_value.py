@@ -77,7 +77,7 @@ SAMPLES: dict[str, object] = {
     "a time without a zone": datetime(2026, 1, 1),
     "a key that is not text": {1: "one"},
     "no Unicode": "\ud800",
-    "no value at all": object(),
+    "a complex number": 1 + 2j,
 }
 
 Way = tuple[Callable[[object], Any], Callable[[Any], object]]

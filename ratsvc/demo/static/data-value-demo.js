@@ -1,6 +1,6 @@
 // Samples come as JSON lines and are shown as they come; a value of one's own goes the same way.
 
-import { $, ask, make, pieces, run } from "/demos/frame.js";
+import { $, ask, make, number, pieces, run } from "/demos/frame.js";
 
 function row({ name, value, type, ways }) {
   const about = make("th", { scope: "row" }, make("small", {}, name), make("code", {}, value), make("span", { className: "type" }, type));
@@ -14,8 +14,8 @@ function cell(way, type, { error, bytes, sent, kept, type: backType, value }) {
     made.append(make("span", { className: "bad" }, error));
     return made;
   }
-  const said = kept ? `${type}, kept` : `comes back as ${backType}`;
-  made.append(make("span", { className: kept ? "good" : "changed" }, said), make("span", { className: "bytes" }, `${bytes} bytes`),
+  const said = kept ? `${type}, kept` : type === backType ? `${type}, not the same` : `comes back as ${backType}`;
+  made.append(make("span", { className: kept ? "good" : "changed" }, said), make("span", { className: "bytes" }, bytes === 1 ? "1 byte" : `${number(bytes)} bytes`),
     make("code", {}, sent));
   if (!kept) made.append(make("code", {}, `→ ${value}`));
   return made;

@@ -1,7 +1,7 @@
 // Puts a file together from events: `begin`, `chunk`s in base64 that are checked one by one, and `end` with its digest.
 
 import { $, clear, compare, events, number, progress, run } from "/demos/frame.js";
-import { sha256 } from "/ui/digest.js";
+import { digest } from "/ui/digest.js";
 
 let address = "";
 
@@ -30,7 +30,7 @@ class Assembly {
     const { about, parts, bytes, end } = this;
     if (!end || bytes !== end.size || bytes !== about.size || parts.length !== end.total) throw new Error("the file is not whole");
     const file = new Blob(parts, { type: "application/octet-stream" });
-    compare(end.sha256, await sha256(await file.arrayBuffer()));
+    compare(end.sha256, await digest(await file.arrayBuffer()));
     return file;
   }
 }

@@ -3,7 +3,7 @@
 // whole, so the file is read into memory for that: its size is bounded.
 
 import { $, clear, compare, events, number, progress, run } from "/demos/frame.js";
-import { sha256 } from "/ui/digest.js";
+import { digest } from "/ui/digest.js";
 
 const SAMPLE_BYTES = 8 * 2 ** 20, RANDOM_BYTES = 65_536;
 
@@ -11,7 +11,7 @@ async function upload(file) {
   clear("theirs", "ours", "verdict");
   progress("sent", 0, file.size);
   progress("hashed", 0, file.size);
-  const ours = file.arrayBuffer().then(sha256);
+  const ours = file.arrayBuffer().then(digest);
   let sending, found;
   await events("/large-file-upload/progress", {
     ready({ upload, max_bytes }) {
@@ -49,7 +49,7 @@ function sample() {
 $("controls").addEventListener("submit", (event) => {
   event.preventDefault();
   run(async () => {
-    const [file] = $("file").files;
+    const [file] = $("chosen").files;
     if (!file) throw new Error("choose a file first");
     await upload(file);
   });
