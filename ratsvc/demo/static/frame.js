@@ -1,8 +1,15 @@
 // What the demos' pages share. Whatever comes from a stream goes into the page as text.
 
 export const $ = (id) => document.getElementById(id);
-export const number = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
+const formats = [0, 1].map((digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits }));
+export const number = (value, digits = 0) => formats[digits].format(value);
 export const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+
+export function fromBase64(text) {
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = characters.charCodeAt(at);
+  return bytes;
+}
 
 export function make(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);

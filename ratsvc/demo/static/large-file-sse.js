@@ -1,6 +1,6 @@
 // Puts a file together from events: `begin`, `chunk`s in base64 that are checked one by one, and `end` with its digest.
 
-import { $, clear, compare, events, number, progress, run } from "/demos/frame.js";
+import { $, clear, compare, events, fromBase64, number, progress, run } from "/demos/frame.js";
 import { digest } from "/ui/digest.js";
 
 let address = "";
@@ -19,7 +19,7 @@ class Assembly {
 
   add({ index, offset, data }) {
     if (index !== this.parts.length || offset !== this.bytes) throw new Error(`chunk ${index} came out of place`);
-    const part = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    const part = fromBase64(data);
     this.parts.push(part);
     this.bytes += part.length;
     progress("come", this.bytes, this.about.size);

@@ -1,13 +1,13 @@
 // Shows structured values as they come: the newest whole, and what its encoding took.
 
-import { $, events, hex, make, number, run } from "/demos/frame.js";
+import { $, events, fromBase64, hex, make, number, run } from "/demos/frame.js";
 
 const KEEP_POINTS = 100, KEEP_LINES = 30;
 const encode = [], decode = [];
 let stop = null, count = 0, different = 0;
 
 function onReading({ value, packed, encode_us, decode_us, same }) {
-  const json = JSON.stringify(value), bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const json = JSON.stringify(value), bytes = fromBase64(packed);
   count += 1;
   different += !same;
   for (const [times, time] of [[encode, encode_us], [decode, decode_us]]) {
