@@ -17,8 +17,6 @@ from ratsvc.demo.examples import chunked, data_value, large_file_sse, large_file
 from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.web import MEDIA_TYPES, Files, page
 
-MAX_JSON_BYTES = 64 * 1024
-
 
 class Demo(NamedTuple):
     """A demo and what its page and links say."""
@@ -81,7 +79,7 @@ async def create_site() -> Guest:
         app.add_url_rule(demo.path, f"{demo.name}.page", _page(demo, source, script, bounds))
         app.add_url_rule(f"{demo.path}/source", f"{demo.name}.source", _text(source))
     limits = {
-        "data-value-demo.values": MAX_JSON_BYTES,
+        "data-value-demo.values": data_value.MAX_BYTES,
         "large-file-upload.receive": large_file_upload.MAX_BYTES,
     }
     links = await app.jinja_env.get_template("links.html").render_async(demos=DEMOS)

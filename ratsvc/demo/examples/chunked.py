@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from itertools import islice
 
 from quart import Blueprint
 
@@ -39,11 +40,11 @@ async def picture() -> StreamingResponse:
 def paint(sender: Sender) -> None:
     """Sends a line of text, then some rows at a time."""
     sender.send_text_chunk(f"P6 {WIDTH} {HEIGHT} 255\n")
-    rows = list(plasma_rows(WIDTH, HEIGHT, random.randrange(100)))
-    for at in range(0, HEIGHT, ROWS_AT_ONCE):
-        time.sleep(EVERY_S)
-        if not sender.send_binary_chunk(b"".join(rows[at : at + ROWS_AT_ONCE])):
+    rows = plasma_rows(WIDTH, HEIGHT, random.randrange(100))
+    while block := b"".join(islice(rows, ROWS_AT_ONCE)):
+        if not sender.send_binary_chunk(block):
             return  # The reader has gone.
+        time.sleep(EVERY_S)
     sender.end_stream()
 
 

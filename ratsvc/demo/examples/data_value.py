@@ -6,6 +6,7 @@ JSON. What comes back of each is compared with what went in, type included.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from ratsvc.streaming import StreamingResponse
 segqueue = ratsvc.streaming.segqueue_unified
 demo = Blueprint("data-value-demo", __name__, url_prefix="/data-value-demo")
 
+MAX_BYTES = 16 * 1024
 MAX_SHOWN = 160
 
 
@@ -98,7 +100,8 @@ async def samples() -> StreamingResponse:
 @demo.post("/values")
 async def values() -> dict[str, object]:
     """One value of the reader's own; what is not a value raises ValueError, which says why."""
-    return {"name": "yours", **converted(quickmem.from_json(await request.body))}
+    value = quickmem.from_json(await request.body)
+    return {"name": "yours", **await asyncio.to_thread(converted, value)}
 
 
 def converted(value: object) -> dict[str, object]:

@@ -44,6 +44,8 @@ def work(sender: Sender, mib: int) -> None:
         path = Path(folder) / f"sample-{mib}-mib.bin"
         with path.open("wb") as written:
             for _ in range(mib):
+                if not sender.is_connected():
+                    return  # The reader has gone.
                 written.write(made.randbytes(MIB))
         sender.send_large_file("file", path)
     sender.end_stream()
