@@ -15,7 +15,8 @@ from quart import Quart, Response, render_template
 
 from ratsvc.demo.examples import chunked, data_value, large_file_sse, large_file_upload, performance, sse_quickmem
 from ratsvc.http_api.guest import Guest
-from ratsvc.http_api.web import MEDIA_TYPES, Files, page
+from ratsvc.http_api.web import POLICY
+from ratsvc.streaming import StreamingResponse
 
 
 class Demo(NamedTuple):
@@ -61,17 +62,12 @@ PATHS = tuple(demo.path for demo in DEMOS)
 
 async def create_site() -> Guest:
     """The app, and what the service must know of it."""
-    app = Quart(__name__, static_folder=None)
+    app = Quart(__name__, static_folder="static", static_url_path="/demos")
     app.config["MAX_CONTENT_LENGTH"] = None  # The gate counts.
+    app.after_request(_under_policy)
     here = files("ratsvc.demo")
-    static = Files(here / "static")
     bounds = (here / "bounds.py").read_text("utf-8")
     app.add_url_rule("/demos/bounds", "bounds", _text(bounds))
-
-    @app.get("/demos/<path:path>")
-    async def static_file(path: str) -> Response:
-        return static.response(path)
-
     for demo in DEMOS:
         source = (here / "examples" / demo.source_name).read_text("utf-8")
         script = (here / "static" / f"{demo.name}.js").read_text("utf-8")
@@ -86,16 +82,24 @@ async def create_site() -> Guest:
     return Guest(app, limits, links)
 
 
-def _page(demo: Demo, source: str, script: str, bounds: str) -> Callable[[], Awaitable[Response]]:
-    async def view() -> Response:
+def _page(demo: Demo, source: str, script: str, bounds: str) -> Callable[[], Awaitable[str]]:
+    async def view() -> str:
         shown = {"demo": demo, "demos": DEMOS, "source": source, "script": script, "bounds": bounds}
-        return page((await render_template(f"{demo.name}.html", **shown)).encode(), MEDIA_TYPES["html"])
+        return await render_template(f"{demo.name}.html", **shown)
 
     return view
 
 
 def _text(text: str) -> Callable[[], Awaitable[Response]]:
     async def view() -> Response:
-        return page(text.encode(), MEDIA_TYPES["txt"])
+        return Response(text, content_type="text/plain; charset=utf-8")
 
     return view
+
+
+async def _under_policy(response: Response) -> Response:
+    """What all pages of the service have, for these too."""
+    response.headers["Content-Security-Policy"] = POLICY
+    if not isinstance(response, StreamingResponse):
+        response.headers["Cache-Control"] = "no-cache"
+    return response

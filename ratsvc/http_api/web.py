@@ -27,37 +27,12 @@ MEDIA_TYPES = {
     "woff2": "font/woff2",
     "txt": "text/plain; charset=utf-8",
 }
-_LINKS = b"<!-- pages of the program itself -->"
-"""Where in the first page the links of a guest go."""
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-
-
-class Files:
-    """The files under a directory that have a known type, each as a response.
-
-    Args:
-        directory: it is read once, now.
-    """
-
-    def __init__(self, directory: Traversable) -> None:
-        self._found = _found(directory, "")
-
-    def response(self, path: str) -> Response:
-        """A file by its relative path. Raises NotFound."""
-        found = self._found.get(path)
-        if found is None:
-            raise NotFound("there is no such page")
-        content, media_type = found
-        return page(content, media_type)
-
-
-def page(content: bytes, media_type: str) -> Response:
-    """A page or a part of one, under the policy that all pages have."""
-    fields = {"Content-Type": media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-    return Response(content, 200, fields)
+#: Where in the first page links to pages of the program's own go.
+_LINKS = b"<!-- pages of the program itself -->"
 
 
 class Web:
@@ -68,8 +43,9 @@ class Web:
     """
 
     def __init__(self, links: str = "") -> None:
-        self._files = Files(files("ratsvc") / "web")
-        self._links = links.encode()
+        self._files = _found(files("ratsvc") / "web", "")
+        first, media_type = self._files["index.html"]
+        self._files["index.html"] = first.replace(_LINKS, links.encode()), media_type
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -87,9 +63,7 @@ class Web:
     @hide
     async def index(self) -> Response:
         """Shows the first page."""
-        first = await self.file("index.html")
-        first.set_data((await first.get_data(as_text=False)).replace(_LINKS, self._links))
-        return first
+        return await self.file("index.html")
 
     @hide
     async def docs(self) -> Response:
@@ -99,7 +73,15 @@ class Web:
     @hide
     async def file(self, path: str) -> Response:
         """Gives a file."""
-        return self._files.response(path)
+        found = self._files.get(path)
+        if found is None:
+            raise NotFound("there is no such page")
+        content, media_type = found
+        return Response(
+            content,
+            200,
+            {"Content-Type": media_type, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY},
+        )
 
 
 def _found(directory: Traversable, prefix: str) -> dict[str, tuple[bytes, str]]:
