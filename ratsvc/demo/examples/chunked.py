@@ -42,9 +42,9 @@ def paint(sender: Sender) -> None:
     sender.send_text_chunk(f"P6 {WIDTH} {HEIGHT} 255\n")
     rows = plasma_rows(WIDTH, HEIGHT, random.randrange(100))
     while block := b"".join(islice(rows, ROWS_AT_ONCE)):
+        time.sleep(EVERY_S)
         if not sender.send_binary_chunk(block):
             return  # The reader has gone.
-        time.sleep(EVERY_S)
     sender.end_stream()
 
 
