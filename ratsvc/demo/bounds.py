@@ -46,7 +46,7 @@ class Runs:
         if not self._connections.register(str(next(self._numbers)), address, sender, None, on_disconnect):
             sender.end_stream()
             most = self._connections.maximum
-            raise Busy(f"{most} of this demo's runs at most at once; try again soon", retry_after_s=AGAIN_S)
+            raise Busy(f"at most {most} of these may run at once: try again soon", retry_after_s=AGAIN_S)
         asyncio.get_running_loop().call_later(self._seconds, _cut, ref(sender.channel))
 
 

@@ -54,7 +54,8 @@ export async function* pieces(response) {
   for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
 }
 
-// Reads events to the stream's end. `listen` has a function for each type of event; an error in one ends it.
+// Reads events to the stream's end. `listen` has a function for each type of event; an error in one, also in what it
+// promises, ends it.
 export function events(path, listen, signal) {
   return new Promise((resolve, reject) => {
     const source = new EventSource(path);
@@ -64,9 +65,9 @@ export function events(path, listen, signal) {
     };
     const done = over(resolve), failed = over(reject);
     for (const [type, listener] of Object.entries(listen)) {
-      source.addEventListener(type, ({ data }) => {
+      source.addEventListener(type, async ({ data }) => {
         try {
-          listener(JSON.parse(data), data);
+          await listener(JSON.parse(data));
         } catch (error) {
           failed(error);
         }

@@ -11,12 +11,12 @@ async function upload(file) {
   clear("theirs", "ours", "verdict");
   progress("sent", 0, file.size);
   progress("hashed", 0, file.size);
-  const ours = file.arrayBuffer().then(digest);
-  let sending, found;
+  let working, found;
   await events("/large-file-upload/progress", {
     ready({ upload, max_bytes }) {
       if (file.size > max_bytes) throw new Error(`the file has ${number(file.size)} bytes, and ${number(max_bytes)} may come`);
-      sending = send(upload, file);
+      working = Promise.all([send(upload, file), file.arrayBuffer().then(digest)]);
+      return working;
     },
     progress: ({ bytes }) => progress("hashed", bytes, file.size),
     done(result) {
@@ -24,8 +24,8 @@ async function upload(file) {
       progress("hashed", result.bytes, file.size);
     },
   });
-  await sending;
-  compare(found.sha256, await ours);
+  const [, ours] = await working;
+  compare(found.sha256, ours);
   if (found.bytes !== file.size) throw new Error(`${number(found.bytes)} of ${number(file.size)} bytes came`);
 }
 
