@@ -1,7 +1,8 @@
 """A file is uploaded, and its digest computed while it comes.
 
 A page opens the event stream first, whose first event names the upload; the request that brings the file then tells
-that stream how far it is, from another view. Nothing of the file is kept.
+that stream how far it is, from another view. Nothing of the file is kept. An app of your own that takes such files has
+to raise Quart's `MAX_CONTENT_LENGTH`.
 """
 
 from __future__ import annotations
