@@ -4,8 +4,8 @@ Every request passes here first. Its head is checked (`head`), its route looked 
 route takes none; publishing is served here and not by Quart, which would gather the body without holding the
 client back; the rest goes to Quart. Here also every failure ends: a `RatError` becomes a problem, anything else a
 500 that says nothing and one line in the log, and a response that fails in its middle is broken off, so that its
-reader sees that it is incomplete. One log line a request, without its query, and
-an id for it: the client's `X-Request-Id` where it is well formed.
+reader sees that it is incomplete. Each request has an id, the client's `X-Request-Id` where it is well formed, and one
+log line, without its query.
 """
 
 from __future__ import annotations
