@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound
 from ratsvc.flow.hub import Encoder, Lane
@@ -59,9 +59,9 @@ class ReadRequest:
 class Wire(Protocol):
     """A live reader's connection: see `Member`."""
 
-    def push(self, data: bytes, offset: int) -> bool: ...
+    def push(self, data: Encoding, offset: int) -> bool: ...
 
-    def framing(self) -> Callable[[bytes], bytes]:
+    def framing(self) -> Framing:
         """How bytes are framed on it."""
 
 
@@ -87,8 +87,8 @@ class Subscription:
         self.start_offset = 0
         self.start_gap: Gap | None = None
         self.at_end = False
-        self.format = ""
-        """The name of the format that it is read in."""
+        self.format = "opening"
+        """The name of the format that it is read in, once its response has begun."""
         self.is_live = False
         """Whether it is in a lane."""
         self.reason = "client"
@@ -370,7 +370,7 @@ class _Live:
         self.wire = wire
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def push(self, data: bytes, offset: int) -> bool:
+    def push(self, data: Encoding, offset: int) -> bool:
         if not self.wire.push(data, offset):
             return False
         self.subscription.position = offset

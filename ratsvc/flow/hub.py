@@ -10,12 +10,12 @@ Cost of a commit: O(selections of its streams) + one encoding a lane + one write
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from time import monotonic, perf_counter
-from typing import Protocol, cast
+from typing import Protocol
 
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding
+from ratsvc.core.record import Batch, Encoding, Framing
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.names import is_pattern, matches
 
@@ -36,7 +36,7 @@ class Encoder(Protocol):
 class Member(Protocol):
     """A live reader. Both calls are made in the event loop and must not wait."""
 
-    def push(self, data: bytes, offset: int) -> bool:
+    def push(self, data: Encoding, offset: int) -> bool:
         """Writes `data`, after which the reader is at `offset`. False: it cannot keep up (or is gone), nothing was
         written, and it was taken out of the lane."""
 
@@ -54,7 +54,7 @@ class Lane:
         selection: Selection,
         encoder: Encoder,
         heartbeat_s: float,
-        frame: Callable[[bytes], bytes],
+        frame: Framing,
         figures: Figures,
     ) -> None:
         self.selection = selection
@@ -83,7 +83,7 @@ class Lane:
 
     def _write(self, data: Encoding, offset: int) -> None:
         self.written_at = monotonic()
-        framed = self._frame(cast(bytes, data)) if data else b""  # framing takes a view as well
+        framed = self._frame(data) if data else b""
         slow = [member for member in self.members if not member.push(framed, offset)]
         for member in slow:
             del self.members[member]

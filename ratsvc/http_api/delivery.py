@@ -12,14 +12,13 @@ Cost beside encoding: 0.4 µs of Python per live reader and commit, and the syst
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic, perf_counter
-from typing import cast
 
 import structlog
 
-from ratsvc.core.record import Encoding, Gap, Item
+from ratsvc.core.record import Encoding, Framing, Gap, Item
 from ratsvc.flow.follow import Subscription
 from ratsvc.formats import Format, encode_items
 from ratsvc.settings import Settings
@@ -41,12 +40,12 @@ class ClientTransport:
     """Whether the body is framed in chunks (HTTP/1.1)."""
 
 
-def chunk(data: bytes) -> bytes:
+def chunk(data: Encoding) -> Encoding:
     """`data` as one chunk of a chunked body (RFC 9112, section 7.1); a view of a record is left for `_Wire.write`."""
     return b"%x\r\n%b\r\n" % (len(data), data) if type(data) is bytes else data
 
 
-def plain(data: bytes) -> bytes:
+def plain(data: Encoding) -> Encoding:
     """`data` as it is, for a body that ends with its connection."""
     return data
 
@@ -126,7 +125,7 @@ class _Wire:
         self._moved = 0
         self._moved_at = monotonic()
 
-    def framing(self) -> Callable[[bytes], bytes]:
+    def framing(self) -> Framing:
         """How bytes are framed."""
         return self._frame
 
@@ -145,7 +144,7 @@ class _Wire:
     def write(self, data: Encoding) -> None:
         """Frames and writes."""
         if data:
-            self._write(self._frame(cast(bytes, data)))
+            self._write(self._frame(data))
 
     def _write(self, data: Encoding) -> None:
         """Writes framed bytes; a view goes out between its framing, from where the record is."""

@@ -114,9 +114,9 @@ class BrokerMetrics:
         counts: Counter[tuple[str, str]] = Counter()
         lag: dict[str, int] = {}
         for one in self._broker.subscriptions:
-            counts[one.format or "page", "live" if one.is_live else "catching-up"] += 1
+            counts[one.format, "live" if one.is_live else "catching-up"] += 1
             if not one.is_live:
-                lag[one.format or "page"] = max(lag.get(one.format or "page", 0), last - one.position)
+                lag[one.format] = max(lag.get(one.format, 0), last - one.position)
         readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
         for (fmt, state), count in counts.items():
             readers.add_metric([fmt, state], count)
