@@ -22,6 +22,7 @@ from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound
+from ratsvc.flow.coded import CodedLane, Coding
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
@@ -58,6 +59,10 @@ class ReadRequest:
 
 class Wire(Protocol):
     """A live reader's connection: see `Member`."""
+
+    @property
+    def coding(self) -> Coding | None:
+        """How its bytes are compressed."""
 
     def push(self, data: Encoding, offset: int) -> bool: ...
 
@@ -212,15 +217,15 @@ class Subscription:
             if not await self.wait(self._heartbeat_s):
                 self._queued.append(self._beat())
             return
-        framing = wire.framing()
-        identity = (encoder.key, self._heartbeat_s, framing)
+        framing, coding = wire.framing(), wire.coding
+        identity = (encoder.key, self._heartbeat_s, framing, coding and coding.name)
         lane = self._selection.lanes.get(identity)
         if lane is None:
-            lane = self._selection.lanes[identity] = Lane(
-                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures
-            )
+            common = (self._selection, encoder, self._heartbeat_s, framing, self._broker.figures)
+            lane = Lane(*common) if coding is None else CodedLane(*common, coding.lane())
+            self._selection.lanes[identity] = lane
         member = _Live(self, wire)
-        lane.members[member] = None
+        lane.enter(member, coding)
         self.is_live = True
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
@@ -229,6 +234,7 @@ class Subscription:
         finally:
             self.is_live = False
             lane.members.pop(member, None)
+            member.leave()
 
     def _streams(self) -> list[StreamInfo]:
         return list(self._selection.streams.values())
@@ -377,5 +383,7 @@ class _Live:
         return True
 
     def leave(self) -> None:
+        if self.wire.coding is not None:
+            self.wire.coding.leave()
         if not self.left.done():
             self.left.set_result(None)

@@ -12,12 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Sequence
 from time import monotonic, perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, Framing
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.names import is_pattern, matches
+
+if TYPE_CHECKING:
+    from ratsvc.flow.coded import Coding
 
 
 class Encoder(Protocol):
@@ -60,10 +63,15 @@ class Lane:
         self.selection = selection
         self.encoder = encoder
         self.heartbeat_s = heartbeat_s
-        self.members: dict[Member, None] = {}
+        self.members: dict[Member, int] = {}
+        """With what the lane had written, in bytes, when each came: looked at where it is compressed (`CodedLane`)."""
         self._figures = figures
         self.written_at = monotonic()
         self._frame = frame
+
+    def enter(self, member: Member, coding: Coding | None = None) -> None:
+        """Takes a member in, with the compression of its response."""
+        self.members[member] = 0
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Writes the batches to every member."""
@@ -73,18 +81,22 @@ class Lane:
         began, encode = perf_counter(), encoder.batch
         data = encode(batches[0]) if len(batches) == 1 else b"".join(map(encode, batches))
         figures.encoding_seconds += perf_counter() - began
-        figures.delivered(encoder.name, readers * sum(map(len, batches)), readers * len(data))
-        self._write(data, batches[-1].last)
+        written = self._write(data, batches[-1].last, batches)
+        figures.delivered(encoder.name, readers * sum(map(len, batches)), written)
 
     def heartbeat(self, now: float, offset: int) -> None:
         """Writes a sign of life when it is due; `offset` is the log's newest."""
         if now - self.written_at >= self.heartbeat_s:
             self._write(self.encoder.heartbeat(offset), offset)
 
-    def _write(self, data: Encoding, offset: int) -> None:
+    def _write(self, data: Encoding, offset: int, batches: Sequence[Batch] = ()) -> int:
+        """Writes the data, which is that of `batches`, to all; returns the bytes of that, without framing."""
         self.written_at = monotonic()
-        framed = self._frame(data) if data else b""
-        slow = [member for member in self.members if not member.push(framed, offset)]
+        framed, readers = self._frame(data) if data else b"", len(self.members)
+        self._dismiss([member for member in self.members if not member.push(framed, offset)])
+        return readers * len(data)
+
+    def _dismiss(self, slow: Sequence[Member]) -> None:
         for member in slow:
             del self.members[member]
             member.leave()

@@ -18,6 +18,7 @@ from ratsvc.http_api.publish import Publish
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
+from ratsvc.http_api.whole import WholeResponses
 
 
 def create_app(broker: Broker) -> Gate:
@@ -35,8 +36,10 @@ def create_app(broker: Broker) -> Gate:
         conversion_preference="msgspec",
         openapi_provider_class=Provider,
     )
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), Web()):
+    web = Web()
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), web):
         routes.add_to(app)
+    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     app.register_error_handler(RatError, _refused)
     app.register_error_handler(HTTPException, _refused_by_quart)

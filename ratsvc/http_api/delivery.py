@@ -20,7 +20,7 @@ import structlog
 
 from ratsvc.core.record import Encoding, Framing, Gap, Item
 from ratsvc.flow.follow import Subscription
-from ratsvc.formats import Format, encode_items
+from ratsvc.formats import Format, GzipBody, encode_items
 from ratsvc.settings import Settings
 
 _log = structlog.get_logger()
@@ -51,52 +51,67 @@ def plain(data: Encoding) -> Encoding:
 
 
 async def body(
-    subscription: Subscription, fmt: Format, *, transport: ClientTransport | None, settings: Settings
+    subscription: Subscription,
+    fmt: Format,
+    *,
+    transport: ClientTransport | None,
+    settings: Settings,
+    coding: GzipBody | None = None,
 ) -> AsyncIterator[bytes]:
     """The response's body. Closes the subscription when it is over, however that comes."""
     with subscription:
         subscription.format = fmt.name
         start = fmt.start(subscription.start_offset)
+        if coding is not None:
+            start = coding.start(start)
         if start:
             yield start
         if transport is None:
-            async for data in _yielded(subscription, fmt):
+            async for data in _yielded(subscription, fmt, coding):
                 yield data
-        else:
-            await _written(subscription, fmt, _Wire(transport, settings))
+        elif not await _written(subscription, fmt, _Wire(transport, settings, coding)):
+            return
+        if coding is not None:
+            yield coding.end()
 
 
-async def _yielded(subscription: Subscription, fmt: Format) -> AsyncIterator[bytes]:
+async def _yielded(subscription: Subscription, fmt: Format, coding: GzipBody | None) -> AsyncIterator[bytes]:
     while items := await subscription.next():
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
-        yield bytes(_encoded(subscription, fmt, items))
+        yield bytes(_encoded(subscription, fmt, items, coding))
         await asyncio.sleep(0)
 
 
-async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> None:
+async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> bool:
+    """Writes all there is; False: the response was broken off."""
     while (items := await subscription.poll()) is not None:
         if not items:
             await subscription.live(fmt, wire)
         elif _breaks(fmt, items, subscription):
             subscription.reason = "gap"
             wire.close("gap")
-            return
+            return False
         else:
-            wire.write(_encoded(subscription, fmt, items))
+            wire.write(_encoded(subscription, fmt, items, wire.coding))
             await asyncio.sleep(0)
         if not await wire.drained():
             subscription.reason = wire.reason
-            return
+            return False
+    return True
 
 
-def _encoded(subscription: Subscription, fmt: Format, items: list[Item]) -> Encoding:
-    """The items' bytes, counted."""
+def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding: GzipBody | None) -> Encoding:
+    """The items' bytes, compressed where the reader asked for it, counted."""
     figures = subscription.figures
     figures.encoding(fmt.name, fmt.key, items)
     began = perf_counter()
-    data = encode_items(fmt, items)
+    pieces = encode_items(fmt, items)
     figures.encoding_seconds += perf_counter() - began
+    if coding is not None:
+        data: Encoding = coding.coded(fmt.key, items, pieces)
+    else:
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     figures.told(fmt.name, items, len(data))
     return data
 
@@ -110,10 +125,11 @@ class _Wire:
     """One reader's connection, as the hub and the catch-up write to it."""
 
     __slots__ = (
-        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer", "reason",
+        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer", "coding",
+        "reason",
     )  # fmt: skip
 
-    def __init__(self, transport: ClientTransport, settings: Settings) -> None:
+    def __init__(self, transport: ClientTransport, settings: Settings, coding: GzipBody | None) -> None:
         self._writer = transport.writer
         self._transport = transport.writer.transport
         self._chunked = transport.chunked
@@ -122,6 +138,8 @@ class _Wire:
         self._stall_s = settings.stall_timeout_s
         self._sent = 0
         self.reason = "client"
+        self.coding = coding
+        """Compresses what is written; None: nothing does."""
         self._moved = 0
         self._moved_at = monotonic()
 

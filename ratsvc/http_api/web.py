@@ -39,6 +39,11 @@ class Web:
     def __init__(self) -> None:
         self._files = _found(files("ratsvc") / "web", "")
 
+    @property
+    def contents(self) -> list[bytes]:
+        """The files' contents."""
+        return [content for content, _ in self._files.values()]
+
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
         app.add_url_rule("/", "root", self.to_pages, methods=["GET"])
