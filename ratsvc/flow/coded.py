@@ -84,11 +84,12 @@ class CodedLane(Lane):
         self.written_at = monotonic()
         blocks, readers = self._blocks, len(self.members)
         reach, block = blocks.reach, blocks.block(data)
-        alone = blocks.alone(data, batches, self.encoder.key) if block is None or self._newest > reach else b""
+        some_new = self._newest > reach
+        alone = blocks.alone(data, batches, self.encoder.key) if block is None or some_new else b""
         if block is None:
-            reach, block = blocks.size, alone
+            block = alone
         framed, framed_alone = self._frame(block), self._frame(alone)
-        new = sum(since > reach for since in self.members.values()) if self._newest > reach else 0
+        new = sum(since > reach for since in self.members.values()) if some_new else 0
         self._dismiss(
             [
                 member
