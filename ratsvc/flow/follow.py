@@ -22,7 +22,7 @@ from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound
-from ratsvc.flow.coded import CodedLane, Coding
+from ratsvc.flow.coded import Coding
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
@@ -219,9 +219,9 @@ class Subscription:
         identity = (encoder.key, self._heartbeat_s, framing, coding and coding.name)
         lane = self._selection.lanes.get(identity)
         if lane is None:
-            common = (self._selection, encoder, self._heartbeat_s, framing, self._broker.figures)
-            lane = Lane(*common) if coding is None else CodedLane(*common, coding.lane())
-            self._selection.lanes[identity] = lane
+            lane = self._selection.lanes[identity] = Lane(
+                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures, coding
+            )
         member = _Live(self, wire)
         lane.enter(member, coding)
         self.is_live = True
@@ -231,8 +231,7 @@ class Subscription:
             pass
         finally:
             self.is_live = False
-            lane.members.pop(member, None)
-            member.leave()
+            lane.forget(member)
 
     def _streams(self) -> list[StreamInfo]:
         return list(self._selection.streams.values())
@@ -384,7 +383,5 @@ class _Live:
         return True
 
     def leave(self) -> None:
-        if self.wire.coding is not None:
-            self.wire.coding.leave()
         if not self.left.done():
             self.left.set_result(None)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from time import perf_counter
 from typing import Protocol
 from weakref import WeakSet
@@ -62,7 +62,7 @@ class Compressor:
         self.figures = figures
         self._windows = windows
         self._open: WeakSet[LaneBlocks] = WeakSet()
-        self._alone = {at: zlib.compressobj(at, zlib.DEFLATED, -zlib.MAX_WBITS) for at in {0, 1, level}}
+        self._by_level: dict[int, zlib._Compress] = {}
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._most = kept_bytes
@@ -78,7 +78,9 @@ class Compressor:
                 level, kind = 0, "stored"
             elif len(data) >= FAST_BYTES:
                 level = 1
-        deflate = self._alone[level]
+        deflate = self._by_level.get(level)
+        if deflate is None:
+            deflate = self._by_level[level] = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         block = deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)
         self.count(kind, began)
         return block
@@ -149,11 +151,11 @@ class LaneBlocks:
         if len(data) >= LARGE_BYTES:
             self._window, self._dictionary = None, bytes(data[-WINDOW_BYTES:])
             return None
-        if not self._compressor.opened(self):
-            self.restart()
-            return None
         began = perf_counter()
         if self._window is None:
+            if not self._compressor.opened(self):
+                self.restart()
+                return None
             self._window = self._begun()
         made = self._window.compress(data) + self._window.flush(zlib.Z_SYNC_FLUSH)
         self._compressor.count("window", began)
@@ -201,37 +203,43 @@ class GzipBody:
         self._crc, self._size = zlib.crc32(data), len(data)
         return _HEAD + (self._compressor.alone(data) if data else b"")
 
-    def coded(self, key: Hashable, items: Sequence[Item], encodings: Sequence[Encoding]) -> bytes:
-        """What a reader that is in no lane gets, in blocks that others may get as well.
+    def coded(self, key: Hashable, items: Sequence[Item], encodings: Sequence[Encoding]) -> Iterator[bytes]:
+        """What a reader that is in no lane gets, in blocks that others may get as well. Each is made when it is asked
+        for: so whoever writes them can let others have their turn in between.
 
         Args:
             key: the format's.
             items: what comes next.
             encodings: the bytes of each.
         """
-        self._settle()
-        blocks: list[bytes] = []
         small: list[Encoding] = []
-        size = before = 0
+        size = 0
         for item, data in zip(items, encodings, strict=True):
-            self._crc = zlib.crc32(data, self._crc)
-            before += len(data)
-            large = len(data) >= LARGE_BYTES and isinstance(item, Batch)
-            if not large:
-                small.append(data)
-                size += len(data)
-            if size and (large or size >= LARGE_BYTES):
-                blocks.append(self._compressor.shared(b"".join(small)))
+            if isinstance(item, Batch) and len(data) >= LARGE_BYTES:
+                if size:
+                    yield self._shared(small)
+                    small, size = [], 0
+                block = batch_block(self._compressor, item, key, data)
+                self._told(data, block)
+                yield block
+                continue
+            small.append(data)
+            size += len(data)
+            if size >= LARGE_BYTES:
+                yield self._shared(small)
                 small, size = [], 0
-            if large:
-                assert isinstance(item, Batch)
-                blocks.append(batch_block(self._compressor, item, key, data))
         if size:
-            blocks.append(self._compressor.shared(b"".join(small)))
-        self._size += before
-        coded = b"".join(blocks)
-        self._compressor.figures.compressed(self._fmt, before, len(coded))
-        return coded
+            yield self._shared(small)
+
+    def _shared(self, small: Sequence[Encoding]) -> bytes:
+        data = b"".join(small)
+        block = self._compressor.shared(data)
+        self._told(data, block)
+        return block
+
+    def _told(self, data: Encoding, block: bytes) -> None:
+        self.note(data)
+        self._compressor.figures.compressed(self._fmt, len(data), len(block))
 
     def end(self) -> bytes:
         """The end of a response that is complete."""
@@ -253,6 +261,12 @@ class GzipBody:
             size, crc = self._entered
             self._had = crc, self._lane.crc, self._lane.size - size
             self._lane = None
+
+    def note(self, data: Encoding) -> None:
+        """The response has this too, beside any lane."""
+        self._settle()
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
 
     def _settle(self) -> None:
         """Takes over what the last lane has counted: not before it is needed, for most readers just go."""

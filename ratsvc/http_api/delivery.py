@@ -12,7 +12,7 @@ Cost beside encoding: 0.4 µs of Python per live reader and commit, and the syst
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 
@@ -79,8 +79,9 @@ async def _yielded(subscription: Subscription, fmt: Format, coding: GzipBody | N
     while items := await subscription.next():
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
-        yield bytes(_encoded(subscription, fmt, items, coding))
-        await asyncio.sleep(0)
+        for data in _encoded(subscription, fmt, items, coding):
+            yield bytes(data)
+            await asyncio.sleep(0)
 
 
 async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> bool:
@@ -93,27 +94,34 @@ async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> bool
             wire.close("gap")
             return False
         else:
-            wire.write(_encoded(subscription, fmt, items, wire.coding))
-            await asyncio.sleep(0)
+            for data in _encoded(subscription, fmt, items, wire.coding):
+                wire.write(data)
+                await asyncio.sleep(0)
+                if not await wire.drained():
+                    break
         if not await wire.drained():
             subscription.reason = wire.reason
             return False
     return True
 
 
-def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding: GzipBody | None) -> Encoding:
-    """The items' bytes, compressed where the reader asked for it, counted."""
+def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding: GzipBody | None) -> Iterator[Encoding]:
+    """The items' bytes, counted: in one piece, or in compressed ones where the reader asked for it."""
     figures = subscription.figures
     figures.encoding(fmt.name, fmt.key, items)
     began = perf_counter()
     pieces = encode_items(fmt, items)
     figures.encoding_seconds += perf_counter() - began
-    if coding is not None:
-        data: Encoding = coding.coded(fmt.key, items, pieces)
-    else:
+    if coding is None:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    figures.told(fmt.name, items, len(data))
-    return data
+        written = len(data)
+        yield data
+    else:
+        written = 0
+        for block in coding.coded(fmt.key, items, pieces):
+            written += len(block)
+            yield block
+    figures.told(fmt.name, items, written)
 
 
 def _breaks(fmt: Format, items: list[Item], subscription: Subscription) -> bool:

@@ -1,4 +1,4 @@
-"""A lane of compressed bytes: any readers that come and go get exactly what was written, decodable as it comes."""
+"""A lane that is compressed: any readers that come and go get exactly what was written, decodable as it comes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, Heartbeat, Item
-from ratsvc.flow.coded import CodedLane
-from ratsvc.flow.hub import Selection
+from ratsvc.flow.hub import Lane, Selection
 from ratsvc.formats import Compressor, GzipBody
 from ratsvc.formats.compression import WINDOW_BYTES
 from tests.unit.formats.items import make
@@ -52,8 +51,8 @@ class Service:
         self.compressor = Compressor(6, windows, 100_000, self.figures)
         self.format = Bytes()
         selection = Selection(("s",), None, None)
-        blocks = GzipBody(self.compressor, "bytes").lane()
-        self.lane = CodedLane(selection, self.format, 15.0, bytes, self.figures, blocks)
+        coding = GzipBody(self.compressor, "bytes")
+        self.lane = Lane(selection, self.format, 15.0, bytes, self.figures, coding)
         self.readers: list[Reader] = []
 
     def joined(self, caught_up: Sequence[bytes] = ()) -> Reader:
@@ -66,6 +65,17 @@ class Service:
     def publish(self, *data: bytes) -> None:
         self.lane.publish([self.format.made(one) for one in data])
         self.expect(b"".join(data))
+
+    def tell(self, groups: dict[bytes, list[Reader]]) -> None:
+        """Tells each group something of its own, as deltas do."""
+        for data, readers in groups.items():
+            told = [reader for reader in readers if reader.is_live]
+            if told:
+                self.lane._write(data, 1, told)
+                for reader in told:
+                    reader.expected += data if reader.takes else b""
+        for reader in self.readers:
+            reader.check()
 
     def beat(self, offset: int) -> None:
         self.lane.heartbeat(self.lane.written_at + 100, offset)
@@ -95,7 +105,8 @@ class Reader:
         if data:
             items = cast(list[Item], [self.service.format.made(one) for one in data])
             plain: list[Encoding] = [*data, b"word"]
-            self._feed(self.coding.coded("bytes", [*items, Heartbeat(1)], plain))
+            for block in self.coding.coded("bytes", [*items, Heartbeat(1)], plain):
+                self._feed(block)
             self.expected += b"".join(plain)
         self.check()
 
@@ -114,12 +125,11 @@ class Reader:
         return self.takes
 
     def leave(self) -> None:
-        self.coding.leave()
         self.is_live = False
 
     def go(self) -> None:
         """What a subscription does that has to look again."""
-        self.service.lane.members.pop(self, None)
+        self.service.lane.forget(self)
         self.leave()
 
     def end(self) -> None:
@@ -142,6 +152,7 @@ steps = st.lists(
     st.tuples(st.just("publish"), st.lists(data, min_size=1, max_size=3))
     | st.tuples(st.just("burst"), st.lists(small, min_size=20, max_size=60))
     | st.tuples(st.sampled_from(["join", "return", "catch up"]), st.lists(data, max_size=2))
+    | st.tuples(st.just("differ"), st.lists(data, min_size=2, max_size=3))
     | st.tuples(st.sampled_from(["end", "slow", "look again", "close", "beat"]), st.just([])),
     max_size=25,
 )
@@ -166,6 +177,14 @@ def test_any_readers_get_exactly_what_was_written(
             service.beat(7)
         elif step == "close":
             service.lane.close()
+        elif step == "differ":
+            of = [chance.randrange(len(pieces)) for _ in service.readers]
+            service.tell(
+                {
+                    piece + b"%d" % at: [one for one, group in zip(service.readers, of, strict=True) if group == at]
+                    for at, piece in enumerate(pieces)
+                }
+            )
         elif chosen is None:
             continue
         elif step == "end":
@@ -214,7 +233,7 @@ def test_a_large_batch_is_compressed_once_for_lanes_and_those_who_catch_up() -> 
     service.lane.publish([batch])
     service.expect(WORDS * 1_000)
     late = Reader(service)
-    late.coding.coded("bytes", [batch], [WORDS * 1_000])
+    list(late.coding.coded("bytes", [batch], [WORDS * 1_000]))
     assert service.figures.compressions["alone"] - before == 2  # the other is the start of the late one
 
 

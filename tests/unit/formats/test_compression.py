@@ -37,7 +37,7 @@ def batches(count: int, values: int = 1) -> list[Batch]:
 def told(body: GzipBody, items: list[Item]) -> tuple[bytes, bytes]:
     """The coded bytes of items, and the plain ones."""
     plain = encode_items(LINES, items)
-    return body.coded(LINES.key, items, plain), b"".join(plain)
+    return b"".join(body.coded(LINES.key, items, plain)), b"".join(plain)
 
 
 def test_a_response_is_one_member_with_the_right_trailer_whatever_comes() -> None:
