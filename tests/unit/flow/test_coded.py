@@ -159,11 +159,13 @@ steps = st.lists(
 
 
 @settings(max_examples=80)
-@given(steps, st.sampled_from([0, 1, 4]), st.randoms(use_true_random=False))
+@given(steps, st.sampled_from([0, 1, 4]), st.integers(0, 5), st.integers(0, 2**32).map(random.Random))
 def test_any_readers_get_exactly_what_was_written(
-    steps: list[tuple[str, list[bytes]]], windows: int, chance: random.Random
+    steps: list[tuple[str, list[bytes]]], windows: int, readers: int, chance: random.Random
 ) -> None:
     service = Service(windows)
+    for _ in range(readers):
+        service.joined()
     for step, pieces in steps:
         chosen = chance.choice(service.readers) if service.readers else None
         if step == "publish":
@@ -239,9 +241,9 @@ def test_a_large_batch_is_compressed_once_for_lanes_and_those_who_catch_up() -> 
 
 def test_the_first_reader_of_a_lane_gets_small_blocks_at_once() -> None:
     service = Service()
-    service.joined().end()
-    for n in range(3):
-        service.publish(b"to nobody %d" % n)
+    first = service.joined()
+    service.publish(WORDS)
+    first.end()
     reader = service.joined()
     before = service.figures.compressions["alone"]
     service.publish(WORDS)
@@ -259,3 +261,15 @@ def test_bytes_are_counted_before_and_after_for_each_reader() -> None:
     assert figures.compressed_from["bytes"] == 3 * len(WORDS) * 10
     assert figures.compressed_to["bytes"] == sum(reader.wire for reader in readers) - wire
     assert figures.delivered_bytes["bytes"] == figures.compressed_to["bytes"]
+
+
+def test_readers_who_are_told_something_else_are_new_again() -> None:
+    service = Service()
+    first, second, third = (service.joined() for _ in range(3))
+    service.publish(WORDS * 20)
+    service.tell({WORDS * 3: [first, second], WORDS * 4: [third]})
+    before = service.figures.compressions.copy()
+    service.publish(WORDS)
+    assert service.figures.compressions - before == {"window": 1, "alone": 1}
+    for reader in (first, second, third):
+        reader.end()
