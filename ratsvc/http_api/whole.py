@@ -51,6 +51,9 @@ class WholeResponses:
         if len(packed) < len(data):
             response.set_data(packed)
             response.headers["Content-Encoding"] = "gzip"
+            etag, _ = response.get_etag()
+            if etag is not None:
+                response.set_etag(etag, weak=True)  # the same content, in other bytes (RFC 9110, section 8.8.3.3)
         return response
 
     def _fits(self, response: Response) -> bool:
