@@ -5,7 +5,8 @@ log has, at the reader's pace; once it has caught up the hub writes to it as com
 this generator only sleeps. Headers and the end of the response stay with the server. Elsewhere the body is yielded.
 
 A reader that takes nothing for `stall_timeout_s` is cut; a format without room for a gap is broken off there, so
-that the client sees an incomplete response and no silent hole.
+that the client sees an incomplete response and no silent hole. A compressed response has its end (CRC and size) only
+where it is complete.
 Cost beside encoding: 0.4 µs of Python per live reader and commit, and the system call.
 """
 
@@ -114,13 +115,13 @@ def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding:
     figures.encoding_seconds += perf_counter() - began
     if coding is None:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        written = len(data)
+        figures.told(fmt.name, items, len(data))
         yield data
-    else:
-        written = 0
-        for block in coding.coded(fmt.key, items, pieces):
-            written += len(block)
-            yield block
+        return
+    written = 0
+    for block in coding.coded(fmt.key, items, pieces):
+        written += len(block)
+        yield block
     figures.told(fmt.name, items, written)
 
 
