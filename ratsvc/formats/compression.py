@@ -31,13 +31,12 @@ from ratsvc.formats.crc import joined
 
 WINDOW_BYTES = 8 * 1024
 LARGE_BYTES = 16 * 1024
-SAMPLED_BYTES = 64 * 1024
-"""From here on a sample says whether it is worth it: base64 and what is compressed already shrinks at 35 MB/s."""
+"""From here on a sample says whether it is worth it: base64 and what is compressed already goes at 35 to 50 MB/s."""
 FAST_BYTES = 256 * 1024
 """From here on level 1 is used: the event loop waits meanwhile."""
 KEPT_BYTES = 1024
 """Alone blocks of less are not kept: they are made as fast as they are found."""
-_SAMPLE_BYTES = 4 * 1024
+_SAMPLE_BYTES = 2 * 1024
 _WORTH = 0.7
 _WINDOW_BITS = 13
 _MEMORY_LEVEL = 6
@@ -71,10 +70,8 @@ class Compressor:
         """A block that looks back at nothing."""
         began = perf_counter()
         level, kind = self.level, "alone"
-        if len(data) >= SAMPLED_BYTES:
-            middle = len(data) // 2
-            sample = data[middle : middle + _SAMPLE_BYTES]
-            if len(zlib.compress(sample, 1)) > _WORTH * len(sample):
+        if len(data) >= LARGE_BYTES:
+            if not _shrinks(data):
                 level, kind = 0, "stored"
             elif len(data) >= FAST_BYTES:
                 level = 1
@@ -275,6 +272,14 @@ class GzipBody:
             entered, left, count = self._had
             self._crc, self._had = joined(self._crc ^ entered, left, count), None
             self._size += count
+
+
+def _shrinks(data: Encoding) -> bool:
+    """Whether a sample does, from the middle: 8 to 24 µs."""
+    middle = len(data) // 2
+    sample = data[middle : middle + _SAMPLE_BYTES]
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -12, 5)
+    return len(deflate.compress(sample) + deflate.flush()) <= _WORTH * len(sample)
 
 
 def batch_block(compressor: Compressor, batch: Batch, key: Hashable, data: Encoding) -> bytes:
