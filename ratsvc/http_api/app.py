@@ -41,9 +41,9 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
     web = Web(guest.links if guest else "")
     for routes in (Subscribe(broker), Streams(broker), Operations(broker), web):
         routes.add_to(app)
+    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
     if broker.settings.debug_token is not None:
         Debug(broker, broker.settings.debug_token).add_to(app)
-    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     for rule in guest.app.url_map.iter_rules() if guest else ():
         app.url_map.add(Rule(rule.rule, endpoint=rule.endpoint, methods=rule.methods))

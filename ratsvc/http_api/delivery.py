@@ -115,18 +115,18 @@ def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding:
     figures.encoding_seconds += perf_counter() - began
     if coding is None:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        _told(subscription, fmt, items, len(data), began)
+        _count(subscription, fmt, items, len(data), began)
         yield data
         return
     written = 0
     for block in coding.coded(fmt.key, items, pieces):
         written += len(block)
         yield block
-    _told(subscription, fmt, items, written, began)
+    _count(subscription, fmt, items, written, began)
 
 
-def _told(subscription: Subscription, fmt: Format, items: list[Item], size: int, began: float) -> None:
-    """Items were written as `size` bytes since `began` (`perf_counter`)."""
+def _count(subscription: Subscription, fmt: Format, items: list[Item], size: int, began: float) -> None:
+    """The items are written, in `size` bytes."""
     subscription.figures.told(fmt.name, items, size)
     if subscription.tracing is not None:
         subscription.tracing.delivered(items, fmt.name, size, began)
