@@ -79,6 +79,7 @@ class Uploading:
     ) -> None:
         self._stub = producer_pb2_grpc.ProducerServiceStub(channel)  # type: ignore[no-untyped-call]
         self._start = start
+        self._sent = hashlib.sha256()
         self._source = source
         self._timeout_s = timeout_s
         self._progress = progress
@@ -127,8 +128,7 @@ class Uploading:
                 await asyncio.sleep(wait_s)
 
     async def _upload(self) -> pb.UploadResponse:
-        response: pb.UploadResponse = await called(self._stub.Upload(self._parts()))
-        return response
+        return checked(await called(self._stub.Upload(self._parts())), self._sent)
 
     async def _go_on(self) -> None:
         """Asks where the upload stands, and compares what is stored with what is here."""
@@ -146,7 +146,7 @@ class Uploading:
         position = self._start.position
         digest = await self._digest_at(position)
         assert digest is not None
-        digest = digest.copy()
+        self._sent = digest = digest.copy()
         if self._progress is not None:
             self._progress(position)
         while chunk := await self._source.read(position):
@@ -183,9 +183,11 @@ async def upload_once(
 ) -> pb.UploadResponse:
     """Uploads bytes that come but once: it cannot go on after a break."""
 
+    digest, sent = hashlib.sha256(), 0
+
     async def parts() -> AsyncIterator[pb.UploadRequest]:
+        nonlocal sent
         yield pb.UploadRequest(start=start)
-        digest, sent = hashlib.sha256(), 0
         async for piece in pieces:
             for at in range(0, len(piece), CHUNK_BYTES):
                 chunk = piece[at : at + CHUNK_BYTES]
@@ -197,7 +199,13 @@ async def upload_once(
         yield pb.UploadRequest(end=pb.UploadEnd(sha256=digest.digest()))
 
     stub = producer_pb2_grpc.ProducerServiceStub(channel)  # type: ignore[no-untyped-call]
-    response: pb.UploadResponse = await called(stub.Upload(parts()))
+    return checked(await called(stub.Upload(parts())), digest)
+
+
+def checked(response: pb.UploadResponse, digest: hashlib._Hash) -> pb.UploadResponse:
+    """The response. Raises DigestMismatch when the service has not stored what was sent."""
+    if response.sha256 != digest.digest():
+        raise DigestMismatch("the service has stored other bytes than were sent")
     return response
 
 

@@ -100,7 +100,7 @@ class Standing:
         """Notes a record that was found in the log."""
         if not self.records:
             self.first = offset
-            self.announced = _number(headers.get(SIZE, ""))
+            self.announced = number(headers.get(SIZE, ""))
         self.digest.update(chunk)
         self.size += len(chunk)
         self.records += 1
@@ -212,7 +212,7 @@ class Uploads:
         after = standing.last
         if not standing.records:
             newest = await self._read(info, last - 1, standing.id, 1)
-            after = _number(wire.headers(newest[0].records[0]).get(FIRST, str(last))) - 1
+            after = number(wire.headers(newest[0].records[0]).get(FIRST, str(last))) - 1
         while standing.records < count:
             for batch in await self._read(info, after, standing.id, READ_BYTES):
                 values = wire.blobs(batch) or wire.values(batch)
@@ -376,7 +376,7 @@ def _key(stream: str, upload_id: str) -> str:
     return KEY_PREFIX + hashlib.sha256(f"upload\0{stream}\0{upload_id}".encode()).hexdigest()[:40]
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
     """A number in a header; 0 for what is none: a header may be anything."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
 
