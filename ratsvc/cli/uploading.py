@@ -76,7 +76,6 @@ async def _upload(
             return await producer.upload(
                 stream,
                 str(file),
-                name=file.name,
                 content_type=mimetypes.guess_type(file)[0] or "application/octet-stream",
                 key=key,
                 event=event,

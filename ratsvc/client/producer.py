@@ -10,6 +10,7 @@ new epoch and numbers the rest anew, which is safe because none of it can have b
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -253,7 +254,8 @@ class Producer:
             raise InvalidArgument("resume needs the upload_id of the upload to go on with", field="upload_id")
         start.upload_id = check_upload_id(upload_id or uuid.uuid4().hex)
         with nullcontext() if isinstance(source, bytes) else await asyncio.to_thread(open, source, "rb") as file:
-            start.name = name or (Path(source).name if isinstance(source, str) else "")
+            own = os.fsencode(Path(source).name).decode("utf-8", "replace") if isinstance(source, str) else ""
+            start.name = name or own
             bytes_of = BytesSource(source) if isinstance(source, bytes) else FileSource(cast(BinaryIO, file))
             uploading = Uploading(self._channel, start, bytes_of, self._timeout_s, progress)
             return await uploading.run(resume=resume)
