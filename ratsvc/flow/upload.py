@@ -301,6 +301,10 @@ class Upload:
             self._sent.announced = announced.size
         await self._submit(chunk, headers)
 
+    async def settle(self) -> None:
+        """Waits until everything taken is acknowledged. Raises what `store` raises."""
+        await self._settle(0, 0)
+
     async def finish(self, sha256: bytes = b"") -> Standing:
         """Ends the file; returns where it stands, all acknowledged. Of one that is complete, only compares.
 
@@ -311,7 +315,7 @@ class Upload:
             DigestMismatch: the size or the digest is not what was announced: the file does not become complete.
             RatError: what `store` raises.
         """
-        await self._settle(0, 0)
+        await self.settle()
         size, announced = self._sent.size, self._announced
         if announced.size and announced.size != size:
             raise DigestMismatch(f"{announced.size} bytes were announced and {size} arrived", field="size")
@@ -324,7 +328,7 @@ class Upload:
                 headers |= {name: text for name, text in about.items() if text}
             self._sent.complete = True
             await self._submit(b"", headers)
-            await self._settle(0, 0)
+            await self.settle()
         if announced.end_stream:
             await self._broker.end(announced.stream)
         return self.standing

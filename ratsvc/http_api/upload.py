@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import suppress
 
 import msgspec
 
@@ -81,6 +82,8 @@ async def take(broker: Broker, stream: str, query: Query, exchange: Exchange) ->
                 raise DigestMismatch("the body that arrived has another SHA-256 than was sent", field="content-digest")
             standing = await upload.finish(whole)
         except RatError as error:
+            with suppress(RatError):
+                await upload.settle()
             error.field = "repr-digest" if error.field == "sha256" else error.field
             return refusal(error, size=upload.standing.size)
     return json_reply(view(stream, announced.id, standing, broker.epoch))
