@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from stat import S_ISREG
 from typing import Annotated, BinaryIO
 
 import typer
 from rich.progress import Progress
 
 from ratsvc.cli import UsageError
-from ratsvc.cli.uploading import bar, run_upload
+from ratsvc.cli.uploading import bar, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
 from ratsvc.quickmem import from_json
@@ -73,7 +72,7 @@ def publish(
     form = form or (Input.JSON if values else Input.LINES)
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
-    if file is not None and form is Input.BYTES and (resume or end or _is_regular(file)):
+    if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
         run_upload(stream, file, key, event, grpc, timeout, resume=resume, end=end)
         return
     if resume or end:
@@ -114,14 +113,6 @@ def _opened(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
         return nullcontext(sys.stdin.buffer)
     try:
         return file.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _is_regular(file: Path) -> bool:
-    """Whether it can be read again: a pipe cannot. Raises UsageError."""
-    try:
-        return S_ISREG(file.stat().st_mode)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ import socket
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from stat import S_ISREG
 
 import typer
 from rat.v1 import producer_pb2 as pb
@@ -52,6 +53,17 @@ def run_upload(
     if sys.stderr.isatty():
         digest = response.sha256.hex()
         typer.echo(f"published {response.size} bytes, SHA-256 {digest}; the last record is {_last(response)}", err=True)
+
+
+def is_regular(file: Path, *, needed: bool) -> bool:
+    """Whether the file can be read again; a pipe cannot. Raises UsageError where that is needed, or there is none."""
+    try:
+        regular = S_ISREG(file.stat().st_mode)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    if needed and not regular:
+        raise UsageError(f"{file} is no regular file: it cannot be uploaded")
+    return regular
 
 
 def bar() -> Progress | nullcontext[None]:

@@ -109,7 +109,7 @@ def test_an_upload_and_a_download_survive_kill_9_of_everything(
         publishing = subprocess.Popen(command, stderr=subprocess.PIPE)
         # The service dies: the command goes on by itself. The command dies: it is run again.
         for kill in range(1, 2 * kills + 1):
-            until_stored(server, mib * MIB * kill // (2 * kills + 2))
+            until_stored(server, mib * MIB * kill // (8 * kills))
             assert publishing.poll() is None
             if kill % 2:
                 server.kill()
@@ -154,8 +154,8 @@ def test_an_upload_and_a_download_survive_kill_9_of_everything(
 
 
 def until_stored(server: ServerProcess, size: int) -> None:
-    until_true(lambda: server.metric("ratsvc_log_bytes") >= size, 120, f"{size} bytes stored")
+    until_true(lambda: server.metric("ratsvc_log_bytes") >= size, 120, f"{size} bytes stored", every_s=0.005)
 
 
 def until_there(file: Path, size: int) -> None:
-    until_true(lambda: file.exists() and file.stat().st_size >= size, 120, f"{size} bytes downloaded")
+    until_true(lambda: file.exists() and file.stat().st_size >= size, 120, f"{size} bytes downloaded", every_s=0.005)
