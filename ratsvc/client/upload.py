@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from errno import EINVAL
 from time import monotonic, time
 from typing import Any, BinaryIO, Protocol
 
@@ -39,14 +40,21 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A file, read off the event loop."""
+    """A file as long as it is now, read off the event loop: what is appended later is not of it.
+
+    Raises:
+        OSError: it cannot be read at a position, or has bytes but no size (as files under /proc).
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
+        if os.pread(file.fileno(), 1, 0) and not self.size:
+            raise OSError(EINVAL, "it has no size")
 
     async def read(self, position: int) -> bytes:
-        return await asyncio.to_thread(os.pread, self._file.fileno(), CHUNK_BYTES, position)
+        size = min(CHUNK_BYTES, self.size - position)
+        return await asyncio.to_thread(os.pread, self._file.fileno(), size, position) if size > 0 else b""
 
 
 class BytesSource:

@@ -300,6 +300,22 @@ async def test_a_file_that_changed_meanwhile_is_refused_before_anything_of_it_is
             await producer.upload("f", iter(()), upload_id="u")  # type: ignore[arg-type]
 
 
+async def test_what_is_appended_to_a_file_while_it_is_uploaded_is_not_of_it(server: Running, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(DATA)
+
+    def grow(sent: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    async with Producer(server.grpc_addr) as producer:
+        response = await producer.upload("f", str(path), progress=grow)
+        assert response.sha256 == hashlib.sha256(DATA).digest()
+        with pytest.raises(OSError, match="no size"):
+            await producer.upload("g", "/proc/cpuinfo")
+    assert await content(server.broker, "f") == DATA
+
+
 def sha256_field(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 

@@ -158,6 +158,15 @@ async def test_data_may_come_from_anything_that_has_bytes(tmp_path: Path) -> Non
         assert await read(response) == b"<" + wanted.get(name, CONTENT) + b">", name
 
 
+async def test_what_is_appended_to_a_file_after_the_call_is_not_of_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 100)
+    response = streaming.create_segqueue_chunked_response()
+    response.get_sender().send_large_file("file", tmp_path / "f", 30)
+    with (tmp_path / "f").open("ab") as file:
+        file.write(b"y" * 100)
+    assert await read(response) == b"x" * 100
+
+
 async def test_in_a_binary_stream_each_chunk_has_its_length() -> None:
     response = streaming.create_segqueue_binary_stream()
     response.get_sender().send_large_file("file", b"x" * 250, 100)
