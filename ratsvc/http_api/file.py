@@ -20,7 +20,7 @@ from urllib.parse import quote
 from quart import Response
 
 from ratsvc.core.cursor import Cursor, Earliest
-from ratsvc.core.record import Batch
+from ratsvc.core.record import Batch, Gap
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription
 from ratsvc.flow.file import File, file_of, place_of
 from ratsvc.formats import Format, View
@@ -125,11 +125,12 @@ async def _bytes(
     with subscription:
         subscription.format = encoder.name
         while left and (items := await subscription.poll()):
-            batches = [item for item in items if isinstance(item, Batch)]
-            if not batches or batches[0] is not items[0]:
+            if isinstance(items[0], Gap):
+                subscription.reason = "gap"
+            if not isinstance(items[0], Batch):
                 break
             subscription.figures.encoding(encoder.name, encoder.key, items)
-            for batch in batches:
+            for batch in (item for item in items if isinstance(item, Batch)):
                 data = memoryview(encoder.batch(batch))
                 skipped = min(skip, len(data))
                 skip -= skipped
@@ -141,8 +142,7 @@ async def _bytes(
                         yield bytes(data[at : at + PIECE_BYTES])
                     await asyncio.sleep(0)
         if left:
-            subscription.reason = "gap"
-            raise ConnectionAbortedError("records of the file are gone")
+            raise ConnectionAbortedError("records of the file are gone, or the service is draining")
 
 
 class _Patience:

@@ -76,7 +76,11 @@ class Provider(OpenAPIProvider):
             read = paths[path]["get"]
             read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
             read["parameters"].append(_header("Range", "Bytes of a stream that is one file, read as chunked"))
-            read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
+            read["responses"] |= {
+                200: _streams(),
+                204: {"description": "The stream was ended, and nothing is left"},
+                206: {"description": "The part of a file that Range asked for"},
+            }
         for operation in (operation for path in paths.values() for operation in path.values()):
             done = {str(status): response for status, response in operation["responses"].items()}
             operation["responses"] = (done or {"200": {"description": "Done"}}) | {"default": _REFUSED}

@@ -20,10 +20,9 @@ from rat.v1 import producer_pb2_grpc
 from ratsvc import errors
 from ratsvc.client import Producer, SyncProducer
 from ratsvc.core.cursor import Earliest
-from ratsvc.core.record import Batch
 from ratsvc.flow.broker import Broker, ReadRequest
 from ratsvc.quickmem import wire
-from tests.conftest import Running, running
+from tests.conftest import Running, running, stored_batches
 from tests.proxy import cutting
 
 CHUNK = 256 * 1024
@@ -33,12 +32,9 @@ DATA = os.urandom(5 * CHUNK + 17)
 async def stored(broker: Broker, stream: str) -> list[tuple[bytes, dict[str, str]]]:
     """The values and headers of all records of a stream."""
     found: list[tuple[bytes, dict[str, str]]] = []
-    with await broker.subscribe(ReadRequest((stream,), Earliest(), until="now")) as subscription:
-        while items := await subscription.next():
-            for batch in items:
-                if isinstance(batch, Batch):
-                    headers = [dict(wire.headers(record)) for record in batch.records]
-                    found += zip(wire.values(batch), headers, strict=True)  # type: ignore[arg-type]
+    for batch in await stored_batches(broker, stream):
+        headers = [dict(wire.headers(record)) for record in batch.records]
+        found += zip(wire.values(batch), headers, strict=True)  # type: ignore[arg-type]
     return found
 
 
@@ -259,6 +255,26 @@ async def test_the_client_goes_on_by_itself_through_a_connection_that_is_cut_aga
     assert b"".join(value for value, _ in records) == data
     assert [headers["chunk"] for _, headers in records] == [str(n + 1) for n in range(len(records))]
     assert server.broker.info("f").ended
+
+
+async def test_an_upload_begins_again_by_itself_when_the_service_lost_all_it_had(tmp_path: Path) -> None:
+    async with running() as first, running() as second, cutting(first.grpc_port) as proxy:
+        proxy.cutting = False
+        stopped = False
+
+        def stop(sent: int) -> None:
+            nonlocal stopped
+            if not stopped and sent > CHUNK:
+                stopped = proxy.cutting = True
+                proxy._target = second.grpc_port
+
+        async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
+            uploading = asyncio.ensure_future(producer.upload("f", DATA * 3, progress=stop))
+            while not proxy.cuts:
+                await asyncio.sleep(0.01)
+            proxy.cutting = False
+            assert (await uploading).sha256 == hashlib.sha256(DATA * 3).digest()
+        assert await content(second.broker, "f") == DATA * 3
 
 
 async def test_bytes_and_the_sync_client_upload_too(server: Running) -> None:
