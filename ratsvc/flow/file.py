@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
-from ratsvc.flow.upload import CHUNK, NAME, POSITION, SHA256, SIZE, UPLOAD, number
+from ratsvc.core.upload import CHUNK, NAME, POSITION, SHA256, SIZE, UPLOAD, number
 from ratsvc.quickmem import wire
 
 if TYPE_CHECKING:

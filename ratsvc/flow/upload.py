@@ -1,9 +1,7 @@
 """Uploads: files of any size as records of bytes, in order, in constant memory; and how one goes on after a break.
 
-Each record's headers say which upload it is of, the number of the chunk, and where in the file it begins; those of
-the first also what was announced, those of all others the offset of the first. After the last chunk comes an empty
-record with the size and the SHA-256: an upload is complete when it is in the log. What was stored stays when an
-upload breaks off or its digest does not match: records are never taken back.
+What its records say is in `core.upload`. What was stored stays when an upload breaks off or its digest does not match:
+records are never taken back.
 
 An upload with an id is an idempotent producer of one file (`core.dedupe`): its chunks are numbered, the numbers are
 kept in the transaction that stores the records, and so each is stored once, whatever is sent again and whenever the
@@ -19,8 +17,6 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
@@ -28,6 +24,7 @@ from weakref import WeakValueDictionary
 from ratsvc.core.dedupe import KEY_PREFIX
 from ratsvc.core.record import Batch, Draft, ProducerRef
 from ratsvc.core.registry import StreamInfo
+from ratsvc.core.upload import CHUNK, FIRST, UPLOAD, Announced, Standing, number
 from ratsvc.errors import (
     DigestMismatch,
     InvalidArgument,
@@ -48,64 +45,6 @@ if TYPE_CHECKING:
 WINDOW_BYTES = 8 * 1024 * 1024
 WINDOW_CHUNKS = 64
 READ_BYTES = 1024 * 1024
-#: Headers of an upload's records.
-UPLOAD, CHUNK, POSITION, FIRST = "upload", "chunk", "position", "first"
-#: Headers of its first record, with what was announced; SIZE also of its last, with what came.
-NAME, CONTENT_TYPE, SIZE = "name", "content-type", "size"
-#: A header of its last record, in hexadecimal digits.
-SHA256 = "sha-256"
-
-
-@dataclass(slots=True, frozen=True)
-class Announced:
-    """What is to come in an upload."""
-
-    stream: str
-    id: str = ""
-    """"": it cannot go on after a break."""
-    epoch: int | None = None
-    """The upload's incarnation; None: the one that there is."""
-    position: int = 0
-    """Where in the file this call goes on."""
-    name: str = ""
-    content_type: str = ""
-    size: int = 0
-    """Of the whole file; 0 when it is not known."""
-    key: str = ""
-    event: str = ""
-    end_stream: bool = False
-
-
-@dataclass(slots=True)
-class Standing:
-    """Where an upload stands: what of it is in the log."""
-
-    id: str
-    epoch: int
-    announced: int = 0
-    """The size that was announced; 0 for none."""
-    records: int = 0
-    size: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    first: int = 0
-    """The offset of the first record."""
-    last: int = 0
-    complete: bool = False
-
-    def copy(self) -> Standing:
-        """One of its own."""
-        return replace(self, digest=self.digest.copy())
-
-    def took(self, chunk: bytes | memoryview, offset: int, headers: Mapping[str, str]) -> None:
-        """Notes a record that was found in the log."""
-        if not self.records:
-            self.first = offset
-            self.announced = number(headers.get(SIZE, ""))
-        self.digest.update(chunk)
-        self.size += len(chunk)
-        self.records += 1
-        self.last = offset
-        self.complete = SHA256 in headers
 
 
 class Uploads:
@@ -129,7 +68,7 @@ class Uploads:
             return await self._find(key, stream, upload_id)
 
     async def open(self, announced: Announced) -> Upload:
-        """Begins an upload, or goes on with one: `async with await uploads.open(…) as upload`. A call that was at it
+        """Begins an upload, or goes on with one: `with await uploads.open(…) as upload`. A call that was at it
         is shut out.
 
         Raises:
@@ -150,6 +89,8 @@ class Uploads:
                 active.shut_out = True
                 del self._active[key]
             upload = Upload(self, self._broker, announced, await self._resume(key, announced), key)
+            if active is not None:
+                active.shut_out = True
             self._active[key] = upload
             self._remember(key, upload.standing)
             return upload
@@ -168,7 +109,7 @@ class Uploads:
             return Standing(announced.id, epoch or 0)
         found = await self._find(key, announced.stream, announced.id)
         if epoch is not None and epoch < found.epoch:
-            raise ProducerFenced(f"upload {announced.id} was begun anew: this one is shut out", field="upload_epoch")
+            raise _begun_anew(announced.id)
         if epoch is not None and epoch > found.epoch:
             raise UploadNotFound(f"there is no such incarnation of upload {announced.id}", field="upload_epoch")
         if announced.position != found.size:
@@ -222,7 +163,8 @@ class Uploads:
                         continue
                     if headers.get(CHUNK) != str(standing.records + 1) or not isinstance(value, bytes | memoryview):
                         raise _lost(standing.id)
-                    standing.took(value, offset, headers)
+                    standing.add(value, headers)
+                    standing.first, standing.last = standing.first or offset, offset
                 after = batch.last
             await asyncio.sleep(0)
 
@@ -271,8 +213,14 @@ class Upload:
         self._uploads.closed(self._key, self)
 
     def gives_way_to(self, announced: Announced) -> bool:
-        """Whether another call may be the same upload, which goes on after a break, or a newer incarnation."""
+        """Whether another call may be the same upload, which goes on after a break, or a newer incarnation.
+
+        Raises:
+            ProducerFenced: it is an older one.
+        """
         epoch = self.standing.epoch
+        if announced.epoch is not None and announced.epoch < epoch:
+            raise _begun_anew(announced.id)
         if announced.epoch is None or announced.epoch == epoch:
             return self.standing.size <= announced.position <= self._sent.size
         return announced.epoch > epoch and not announced.position
@@ -294,12 +242,7 @@ class Upload:
             raise TooLarge(f"chunk has {len(chunk)} bytes; at most {self._max_chunk} are taken", field="chunk")
         if self._key and self._broker.draining:
             raise Unavailable("the service is draining", retry_after_s=1)
-        announced, headers = self._announced, self._headers()
-        if not self._sent.records:
-            about = {NAME: announced.name, CONTENT_TYPE: announced.content_type, SIZE: str(announced.size or "")}
-            headers |= {name: text for name, text in about.items() if text}
-            self._sent.announced = announced.size
-        await self._submit(chunk, headers)
+        await self._submit(chunk)
 
     async def settle(self) -> None:
         """Waits until everything taken is acknowledged. Raises what `store` raises."""
@@ -322,31 +265,20 @@ class Upload:
         if sha256 and sha256 != self._sent.digest.digest():
             raise DigestMismatch("the bytes that arrived have another SHA-256 than was sent", field="sha256")
         if not self._sent.complete:
-            headers = self._headers() | {SIZE: str(size), SHA256: self._sent.digest.hexdigest()}
-            if not self._sent.records:
-                about = {NAME: announced.name, CONTENT_TYPE: announced.content_type}
-                headers |= {name: text for name, text in about.items() if text}
-            self._sent.complete = True
-            await self._submit(b"", headers)
+            await self._submit(b"", last=True)
             await self.settle()
         if announced.end_stream:
             await self._broker.end(announced.stream)
         return self.standing
 
-    def _headers(self) -> dict[str, str]:
-        sent = self._sent
-        headers = {UPLOAD: sent.id, CHUNK: str(sent.records + 1), POSITION: str(sent.size)}
-        return headers | {FIRST: str(sent.first)} if sent.records else headers
-
-    async def _submit(self, chunk: bytes | memoryview, headers: Mapping[str, str]) -> None:
+    async def _submit(self, chunk: bytes | memoryview, *, last: bool = False) -> None:
         await self._broker.wait_for_room()
         if self.shut_out:
             raise ProducerFenced(f"another call goes on with upload {self._sent.id}", field="upload_id")
         announced, sent = self._announced, self._sent
+        headers = sent.headers(announced, last=last)
         record = wire.record_from_blob(chunk, announced.key, announced.event, headers)
-        sent.digest.update(chunk)
-        sent.size += len(chunk)
-        sent.records += 1
+        sent.add(chunk, headers)
         draft = Draft(
             announced.stream,
             [record],
@@ -380,9 +312,8 @@ def _key(stream: str, upload_id: str) -> str:
     return KEY_PREFIX + hashlib.sha256(f"upload\0{stream}\0{upload_id}".encode()).hexdigest()[:40]
 
 
-def number(text: str) -> int:
-    """A number in a header; 0 for what is none: a header may be anything."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+def _begun_anew(upload_id: str) -> ProducerFenced:
+    return ProducerFenced(f"upload {upload_id} was begun anew: this one is shut out", field="upload_epoch")
 
 
 def _lost(upload_id: str) -> UploadLost:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 from rat.v1 import producer_pb2 as pb
 
+from ratsvc.core.upload import Announced, Standing
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Broker
-from ratsvc.flow.upload import Announced, Standing, Upload
+from ratsvc.flow.upload import Upload
 from ratsvc.grpc_api.status import parsed
 
 _CHUNK_TAG = b"\x12"  # UploadRequest.chunk: field 2, length-delimited

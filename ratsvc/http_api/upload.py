@@ -16,9 +16,10 @@ from contextlib import suppress
 
 import msgspec
 
+from ratsvc.core.upload import Announced, Standing
 from ratsvc.errors import DigestMismatch, InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Broker
-from ratsvc.flow.upload import Announced, Standing, Upload
+from ratsvc.flow.upload import Upload
 from ratsvc.http_api.exchange import Exchange
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import Reply, json_reply, refusal
