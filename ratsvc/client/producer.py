@@ -216,7 +216,7 @@ class Producer:
     async def upload(
         self,
         stream: str,
-        source: str | bytes | AsyncIterator[bytes],
+        source: str | os.PathLike[str] | bytes | AsyncIterator[bytes],
         *,
         name: str = "",
         content_type: str = "",
@@ -241,8 +241,10 @@ class Producer:
             UploadNotFound: there is no upload of that id to go on with.
             DigestMismatch: the file has changed since its upload began, or while it was sent.
             OSError: the path cannot be read.
+            Exception: what the chunks or `progress` raise.
             RatError: it was refused. What was stored stays.
         """
+        source = os.fspath(source) if isinstance(source, os.PathLike) else source
         start = pb.UploadStart(
             stream=check_name(stream), name=name, content_type=content_type, key=key, event=event, end_stream=end_stream
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +66,7 @@ class SyncProducer:
         delivery: Future[Delivered] = asyncio.run_coroutine_threadsafe(outcome(), self._loop)
         return delivery
 
-    def upload(self, stream: str, source: str | bytes, **options: Any) -> pb.UploadResponse:
+    def upload(self, stream: str, source: str | os.PathLike[str] | bytes, **options: Any) -> pb.UploadResponse:
         """Uploads a file: see `Producer.upload`."""
         response: pb.UploadResponse = self._wait(self._producer.upload(stream, source, **options))
         return response

@@ -107,14 +107,14 @@ class Uploading:
             Unavailable: nothing more was stored for too long.
             RatError: it was refused.
         """
-        stored, attempt, deadline = 0, 0, monotonic() + self._timeout_s
-        sent = False
+        stored, attempt, sent = 0, 0, False
+        deadline: float | None = None  # from the break on after which nothing more was stored
         while True:
             try:
                 if resume:
                     await self._go_on()
                     if self._start.position > stored:
-                        stored, attempt, deadline = self._start.position, 0, monotonic() + self._timeout_s
+                        stored, attempt, deadline = self._start.position, 0, None
                 sent = True
                 return await self._upload()
             except UploadNotFound:
@@ -126,6 +126,7 @@ class Uploading:
                 if not is_retryable(error) and not (sent and isinstance(error, OutOfSequence)):
                     raise
                 attempt += 1
+                deadline = deadline or monotonic() + self._timeout_s
                 wait_s = max(backoff_s(attempt), error.retry_after_s or 0.0)
                 if monotonic() + wait_s > deadline:
                     raise Unavailable(
@@ -136,7 +137,7 @@ class Uploading:
                 await asyncio.sleep(wait_s)
 
     async def _upload(self) -> pb.UploadResponse:
-        return checked(await called(self._stub.Upload(self._parts())), self._sent)
+        return checked(await uploaded(self._stub, self._parts()), self._sent)
 
     async def _go_on(self) -> None:
         """Asks where the upload stands, and compares what is stored with what is here."""
@@ -207,13 +208,38 @@ async def upload_once(
         yield pb.UploadRequest(end=pb.UploadEnd(sha256=digest.digest()))
 
     stub = producer_pb2_grpc.ProducerServiceStub(channel)  # type: ignore[no-untyped-call]
-    return checked(await called(stub.Upload(parts())), digest)
+    return checked(await uploaded(stub, parts()), digest)
 
 
 def checked(response: pb.UploadResponse, digest: hashlib._Hash) -> pb.UploadResponse:
     """The response. Raises DigestMismatch when the service has not stored what was sent."""
     if response.sha256 != digest.digest():
         raise DigestMismatch("the service has stored other bytes than were sent")
+    return response
+
+
+async def uploaded(
+    stub: producer_pb2_grpc.ProducerServiceStub, parts: AsyncIterator[pb.UploadRequest]
+) -> pb.UploadResponse:
+    """The response to these parts. Raises RatError, and what the parts raise: gRPC says of that only that the call was
+    cancelled."""
+    failure: Exception | None = None
+
+    async def watched() -> AsyncIterator[pb.UploadRequest]:
+        nonlocal failure
+        try:
+            async for part in parts:
+                yield part
+        except Exception as error:
+            failure = error
+            raise
+
+    try:
+        response: pb.UploadResponse = await called(stub.Upload(watched()))
+    except (asyncio.CancelledError, RatError):
+        if failure is not None:
+            raise failure from None
+        raise
     return response
 
 

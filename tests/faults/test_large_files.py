@@ -91,9 +91,8 @@ async def test_a_large_file_passes_through_whole_in_flat_memory(
                     highest = max(highest, anonymous_mib(server)) if received % MIB < len(value) else highest
             size, sha256 = await uploading
         took = time.monotonic() - began
-    figure(
-        f"{mib} MiB by {way} over {fmt}: {mib * MIB / took / 1e6:.0f} MB/s, memory grew by {highest - before:.0f} MiB"
-    )
+    speed, grown = mib * MIB / took / 1e6, highest - before
+    figure(f"{mib} MiB by {way} over {fmt}: {speed:.0f} MB/s, memory grew by {grown:.0f} MiB")
     assert received == size == mib * MIB
     assert digest.hexdigest() == sha256 == sent_digest.hexdigest()
     assert grown < GROWTH_MIB

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -99,7 +100,7 @@ async def test_an_upload_goes_on_where_it_broke_off_and_the_digest_is_that_of_th
             await asyncio.sleep(0.01)
         raise ConnectionAbortedError
 
-    with pytest.raises((ConnectionAbortedError, grpc.aio.AioRpcError, asyncio.CancelledError)):
+    with pytest.raises(asyncio.CancelledError):
         await stub.Upload(broken())
     standing = await stub.GetUpload(pb.GetUploadRequest(stream="f", upload_id="u"))
     assert (standing.upload_epoch, standing.size, standing.complete, standing.records) == (7, 2 * CHUNK, False, 2)
@@ -255,6 +256,40 @@ async def test_the_client_goes_on_by_itself_through_a_connection_that_is_cut_aga
     assert b"".join(value for value, _ in records) == data
     assert [headers["chunk"] for _, headers in records] == [str(n + 1) for n in range(len(records))]
     assert server.broker.info("f").ended
+
+
+async def test_time_runs_out_only_while_nothing_more_is_stored(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, data = 0, os.urandom(2**20)
+    monkeypatch.setattr("ratsvc.client.upload.monotonic", lambda: time.monotonic() + 3600 * hours)
+
+    def work(sent: int) -> None:
+        nonlocal hours
+        hours = 1
+
+    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=300_000) as proxy:
+        async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
+            assert (await producer.upload("f", data, progress=work)).size == len(data)
+    assert proxy.cuts
+
+
+async def test_what_cannot_be_read_is_told_as_it_is(server: Running, tmp_path: Path) -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise TimeoutError("the disk is away")
+
+    def impatient(sent: int) -> None:
+        raise ValueError("no more")
+
+    (tmp_path / "f").write_bytes(DATA)
+    async with Producer(server.grpc_addr) as producer:
+        with pytest.raises(TimeoutError, match="the disk is away"):
+            await producer.upload("f", failing())
+        with pytest.raises(ValueError, match="no more"):
+            await producer.upload("f", tmp_path / "f", progress=impatient)
+        with pytest.raises(FileNotFoundError):
+            await producer.upload("f", tmp_path / "none")
 
 
 async def test_an_upload_begins_again_by_itself_when_the_service_lost_all_it_had(tmp_path: Path) -> None:
