@@ -50,6 +50,12 @@ def run_upload(
     except KeyboardInterrupt:
         typer.echo("ratsvc: the upload broke off; to go on with it, publish it again with --resume", err=True)
         raise
+    if response.evicted:
+        typer.echo(
+            "ratsvc: all of it was taken, but retention has removed its beginning already: readers that come now do not"
+            f" get the whole file (give {stream} more max_bytes, max_records or max_age)",
+            err=True,
+        )
     if sys.stderr.isatty():
         digest = response.sha256.hex()
         typer.echo(f"published {response.size} bytes, SHA-256 {digest}; the last record is {_last(response)}", err=True)

@@ -95,6 +95,11 @@ class Uploads:
             self._remember(key, upload.standing)
             return upload
 
+    def is_evicted(self, stream: str, standing: Standing) -> bool:
+        """Whether retention has removed records of an upload already."""
+        info = self._broker.log.registry.find(stream)
+        return info is None or info.evicted_through >= standing.first > 0
+
     def closed(self, key: str, upload: Upload) -> None:
         """An upload's call is over."""
         if self._active.get(key) is upload:

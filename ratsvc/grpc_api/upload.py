@@ -38,6 +38,7 @@ async def take(broker: Broker, requests: AsyncIterator[bytes]) -> pb.UploadRespo
         last_offset=standing.last,
         records=standing.records,
         epoch=broker.epoch,
+        evicted=broker.uploads.is_evicted(start.start.stream, standing),
     )
 
 

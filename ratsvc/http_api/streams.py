@@ -116,7 +116,7 @@ class Streams:
     async def get_upload(self, name: str, upload_id: str) -> Response:
         """Shows how much of an upload is stored: it can go on there."""
         _no_query()
-        return _json(view(name, upload_id, await self._broker.uploads.standing(name, upload_id), self._broker.epoch))
+        return _json(view(self._broker, name, upload_id, await self._broker.uploads.standing(name, upload_id)))
 
     @document_request(RetentionBody, source=DataSource.JSON)
     @document_response(StreamView)

@@ -36,7 +36,8 @@ _SHA256 = re.compile(r"(?:\A|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*(?:,|;|
 
 
 class UploadView(msgspec.Struct):
-    """An upload as it stands: how many bytes are stored, their SHA-256 (hexadecimal), and whether that is the file."""
+    """An upload as it stands: how many bytes are stored, their SHA-256 (hexadecimal), whether that is the file, and
+    whether retention has removed records of it already."""
 
     stream: str
     upload_id: str
@@ -48,9 +49,10 @@ class UploadView(msgspec.Struct):
     last: int
     cursor: str
     epoch: str
+    evicted: bool
 
 
-def view(stream: str, upload_id: str, standing: Standing, epoch: str) -> UploadView:
+def view(broker: Broker, stream: str, upload_id: str, standing: Standing) -> UploadView:
     """What is told of an upload; `upload_id` is "" for one that cannot go on."""
     return UploadView(
         stream=stream,
@@ -61,8 +63,9 @@ def view(stream: str, upload_id: str, standing: Standing, epoch: str) -> UploadV
         records=standing.records,
         first=standing.first,
         last=standing.last,
-        cursor=f"{epoch}-{standing.last}",
-        epoch=epoch,
+        cursor=f"{broker.epoch}-{standing.last}",
+        epoch=broker.epoch,
+        evicted=broker.uploads.is_evicted(stream, standing),
     )
 
 
@@ -87,7 +90,7 @@ async def take(broker: Broker, stream: str, query: Query, exchange: Exchange) ->
                 await upload.settle()
             error.field = "repr-digest" if error.field == "sha256" else error.field
             return refusal(error, size=upload.standing.size)
-    return json_reply(view(stream, announced.id, standing, broker.epoch))
+    return json_reply(view(broker, stream, announced.id, standing))
 
 
 async def _store(upload: Upload, exchange: Exchange, max_bytes: int) -> bytes:

@@ -105,20 +105,22 @@ class UploadEnd(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ...) -> None: ...
 
 class UploadResponse(_message.Message):
-    __slots__ = ("size", "sha256", "first_offset", "last_offset", "records", "epoch")
+    __slots__ = ("size", "sha256", "first_offset", "last_offset", "records", "epoch", "evicted")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
     LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
     size: int
     sha256: bytes
     first_offset: int
     last_offset: int
     records: int
     epoch: str
-    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., records: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
+    evicted: bool
+    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., records: _Optional[int] = ..., epoch: _Optional[str] = ..., evicted: _Optional[bool] = ...) -> None: ...
 
 class GetUploadRequest(_message.Message):
     __slots__ = ("stream", "upload_id")

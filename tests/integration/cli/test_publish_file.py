@@ -72,6 +72,14 @@ def test_a_file_that_has_changed_is_not_gone_on_with(service: Service, tmp_path:
         assert said in done.stderr
 
 
+def test_a_file_larger_than_what_its_stream_keeps_is_said(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(600_000))
+    httpx.put(f"{service.http}/v1/streams/small", json={"max_bytes": 300_000}).raise_for_status()
+    done = ratsvc(*command(service, "small", tmp_path / "f"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
+    assert "retention has removed its beginning already" in done.stderr
+
+
 def test_a_terminal_shows_a_bar_and_what_was_published(service: Service, tmp_path: Path) -> None:
     data = os.urandom(20 * 2**20)
     (tmp_path / "f.bin").write_bytes(data)

@@ -21,6 +21,7 @@ from rat.v1 import producer_pb2_grpc
 from ratsvc import errors
 from ratsvc.client import Producer, SyncProducer
 from ratsvc.core.cursor import Earliest
+from ratsvc.core.retention import Retention
 from ratsvc.flow.broker import Broker, ReadRequest
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running, stored_batches
@@ -380,6 +381,7 @@ async def test_a_file_is_posted_with_any_type_and_its_digest_is_compared_and_tol
         assert response.status_code == 200, response.text
         said = response.json()
         assert (said["size"], said["sha256"], said["complete"]) == (len(DATA), hashlib.sha256(DATA).hexdigest(), True)
+        assert not said["evicted"]
         records = await stored(server.broker, stream)
         assert b"".join(value for value, _ in records) == DATA
         assert records[0][1]["content-type"] == "video/mp4; codecs=x"
@@ -392,6 +394,17 @@ async def test_a_file_is_posted_with_any_type_and_its_digest_is_compared_and_tol
 async def pieces(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
     for at in range(0, len(data), size):
         yield data[at : at + size]
+
+
+async def test_a_file_larger_than_what_is_kept_is_taken_and_says_so(
+    server: Running, http: httpx.AsyncClient, stub: producer_pb2_grpc.ProducerServiceStub
+) -> None:
+    await server.broker.create("f", Retention(max_records=2))
+    assert (await stub.Upload(parts([b"a", b"b", b"c"], upload_epoch=1))).evicted
+    assert not (await stub.Upload(parts([b"a"], upload_epoch=2))).evicted
+    assert not (await http.get("/v1/streams/f/uploads/u")).json()["evicted"]
+    await http.post("/v1/streams/f", content=b"more", headers={"Content-Type": "text/plain"})
+    assert (await http.get("/v1/streams/f/uploads/u")).json()["evicted"]
 
 
 @pytest.mark.parametrize("header", ["Repr-Digest", "Content-Digest"])
