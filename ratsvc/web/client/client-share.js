@@ -15,9 +15,10 @@ function compare(one, other) {
 }
 
 /** Lists of words, as `follow` gives them; undefined where tabs cannot share, or have nothing to share. */
-export function shared(own, key) {
-  const { query } = own, isPart = query.has("limit") || query.has("until");
-  return globalThis.navigator?.locks && !isPart ? lists(own, `ratsvc ${key.join(" ")}`) : undefined;
+export function shared(key, subscription, from, query, ...own) {
+  const isPart = query.has("limit") || query.has("until"), isLatest = from === "latest" && !query.has("snapshot");
+  if (isPart || !globalThis.navigator?.locks) return undefined;
+  return lists(`ratsvc ${key.join(" ")}`, subscription, from, isLatest, ...own);
 }
 
 // A word for all who listen at a name.
@@ -27,9 +28,9 @@ function say(name, word) {
   channel.close();
 }
 
-async function* lists({ follow, attempt, stops, tell, placeAfter, subscription, from, query }, name) {
+async function* lists(name, subscription, from, isLatest, follow, placeAfter, attempt, stops, tell) {
   const me = crypto.randomUUID(), answers = new BroadcastChannel(name + me), news = new BroadcastChannel(`${name} news`);
-  const isLatest = from === "latest" && !query.has("snapshot"), closing = new AbortController();
+  const closing = new AbortController();
   let seat = {}, asking = 0, failure, wake;
   const close = () => closing.abort();
   const ask = () => say(`${name} asks`, { me, asking, cursor: subscription.cursor, isLatest, ...seat });

@@ -181,24 +181,27 @@ function binaryReader(isBig, maxBytes) {
     return date(BigInt.asIntN(64, BigInt(seconds)), nanos);
   };
 
+  // What the kinds of a rat.v1.DataValue mean, by the numbers of their fields.
+  const kinds = [
+    undefined,
+    () => null,
+    (value) => value > 0,
+    (value) => integer((BigInt(value) >> 1n) ^ -(BigInt(value) & 1n)),
+    integer,
+    (value) => new DataView(value.slice().buffer).getFloat64(0, true),
+    text,
+    (value) => value.slice(),
+    moment,
+    (value, depth) => (message(value)[1] ?? []).map((one) => dataValue(one, depth)),
+    (value, depth) => pairs(message(value)[1], (one) => dataValue(one, depth)),
+    unpack,
+    (value) => json(text(value)),
+  ];
+
   function dataValue(bytes, depth = 0) {
     check(depth < MOST_DEPTH);
-    const [[kind, value]] = Object.entries(fields(bytes)), inner = (one) => dataValue(one, depth + 1);
-    switch (+kind) {
-      case 1: return null;
-      case 2: return value > 0;
-      case 3: return integer((BigInt(value) >> 1n) ^ -(BigInt(value) & 1n));
-      case 4: return integer(value);
-      case 5: return new DataView(value.slice().buffer).getFloat64(0, true);
-      case 6: return text(value);
-      case 7: return value.slice();
-      case 8: return moment(value);
-      case 9: return (message(value)[1] ?? []).map(inner);
-      case 10: return pairs(message(value)[1], inner);
-      case 11: return unpack(value);
-      case 12: return json(text(value));
-    }
-    return check();
+    const [[kind, value]] = Object.entries(fields(bytes));
+    return kinds[kind](value, depth + 1);
   }
 
   function batch(all) {
@@ -219,22 +222,18 @@ function binaryReader(isBig, maxBytes) {
   }
 
   function frame(bytes) {
-    const [[kind, body]] = Object.entries(fields(bytes)), [, one, two, three, skipped] = fields(body);
-    const cursor = kind === "2" ? "" : text(one);
-    switch (+kind) {
-      case 1:
-        epoch = text(two);
-        return [["moved", { cursor }]];
-      case 2: return batch(message(body));
-      case 3: {
-        const reason = ["unspecified", "retention", "epoch", "slow", "purged", "corrupt"][three ?? 0];
-        return [["gap", { from: cursor, to: text(two), reason, skipped }]];
-      }
-      case 4: return [["end", { cursor, reason: text(two) }]];
-      case 5: return [["moved", { cursor }]];
-      case 6: return [["reconnect", { cursor, retry_ms: Number(two ?? 0), reason: text(three) }]];
+    const [[kind, body]] = Object.entries(fields(bytes));
+    if (kind === "2") return batch(message(body));
+    const [, one, two, three, skipped] = fields(body), cursor = text(one);
+    if (kind === "1") epoch = text(two);
+    if (kind === "3") {
+      const reason = ["unspecified", "retention", "epoch", "slow", "purged", "corrupt"][three ?? 0];
+      return [["gap", { from: cursor, to: text(two), reason, skipped }]];
     }
-    return check();
+    if (kind === "4") return [["end", { cursor, reason: text(two) }]];
+    if (kind === "6") return [["reconnect", { cursor, retry_ms: Number(two ?? 0), reason: text(three) }]];
+    check(kind < 6);
+    return [["moved", { cursor }]];
   }
 
   return (bytes) => {
@@ -346,21 +345,22 @@ export function subscribe(url, options = {}) {
             let words;
             try {
               words = take(came);
+              for (const word of words) {
+                const [kind, body] = word;
+                place = placeAfter(place, word);
+                if (kind === "record" && limit !== null) limit--;
+                if (kind === "retry") backoff = body;
+                if (kind === "reconnect") ({ retry_ms: wait, reason } = body);
+                isOver ||= kind === "end";
+              }
             } catch (error) {
               throw new RatError(status, { detail: `malformed ${format}: ${error.message}` }, error);
             }
             size += came.length;
-            for (const word of words) {
-              const [kind, body] = word;
-              place = placeAfter(place, word);
-              if (kind === "record" && limit !== null) limit--;
-              if (kind === "retry") backoff = body;
-              if (kind === "reconnect") ({ retry_ms: wait, reason } = body);
-              isOver ||= kind === "end";
-            }
             if (!words.length) continue;
             failures = 0;
-            yield Object.assign(words, { size });
+            words.size = size;
+            yield words;
             size = 0;
           }
           if (isOver) return;
@@ -394,9 +394,10 @@ export function subscribe(url, options = {}) {
   }
 
   async function* records() {
-    const own = { follow, attempt, stops, tell, placeAfter, subscription, from, query };
     try {
-      const lists = share && (await import("./client-share.js")).shared(own, [share, target, format, view, int64]);
+      const lists = share && (await import("./client-share.js")).shared(
+        [share, target, format, view, int64], subscription, from, query, follow, placeAfter, attempt, stops, tell,
+      );
       for await (const words of lists || follow(from, {}, tell)) {
         for (const word of words) {
           if (isClosed) return;
