@@ -38,7 +38,7 @@ _POLICY = (
 )
 #: The folder of the npm package, and its files that are served at the top.
 _CLIENT = "client"
-_CLIENT_FILES = ("client.js", "client-share.js", "client.d.ts")
+_CLIENT_FILES = ("client.js", "client-more.js", "client.d.ts")
 
 
 class Web:

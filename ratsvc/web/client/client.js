@@ -13,7 +13,7 @@
 const MEDIA_TYPES = { sse: "event-stream", binary: "rat.v1.frames+protobuf" };
 const HEARTBEAT_S = 15, SILENT_HEARTBEATS = 2.5; // after such a silence a connection is taken for dead
 const LEAST_WAIT_MS = 50, MOST_BACKOFF_MS = 30_000, MOST_WAIT_MS = 3_600_000;
-const MOST_BYTES = 64 * 1024 * 1024, MOST_PROBLEM_BYTES = 65_536, MOST_DEPTH = 64;
+const MOST_BYTES = 2 ** 26, MOST_PROBLEM_BYTES = 65_536, MOST_DEPTH = 64;
 
 /** The service refused, or what it sent makes no sense. */
 export class RatError extends Error {
@@ -24,7 +24,7 @@ export class RatError extends Error {
 }
 
 function check(isGood) {
-  if (!isGood) throw new RangeError("cut short, too large, too deep or unknown");
+  if (!isGood) throw new RangeError("cut short, too large or unknown");
 }
 
 const last = (list) => list[list.length - 1];
@@ -205,7 +205,7 @@ function binaryReader(isBig, maxBytes) {
   }
 
   function batch(all) {
-    const [, stream, , first = 0, time] = all.map(last);
+    const [, stream, , first = 0, time, , point] = all.map(last);
     const offsets = (all[5] ?? []).flatMap((some) => {
       const found = [];
       for (let at = 0, one; at < some.length; found.push(one)) [one, at] = varint(some, at);
@@ -215,7 +215,7 @@ function binaryReader(isBig, maxBytes) {
       const parts = message(bytes), [, value, key, event] = parts.map(last);
       const offset = offsets.length ? BigInt(offsets[index]) : BigInt(first) + BigInt(index);
       return ["record", {
-        stream: text(stream), offset, cursor: `${epoch}-${offset}`, time: moment(time), key: text(key),
+        stream: text(stream), offset, cursor: `${epoch}-${offset}${point ? `~${point}` : ""}`, time: moment(time), key: text(key),
         event: text(event), headers: pairs(parts[4], text), value: dataValue(value),
       }];
     });
@@ -264,7 +264,7 @@ function binaryReader(isBig, maxBytes) {
 
 const READERS = { sse: sseReader, binary: binaryReader };
 
-const cursorOf = (from) => (/^[a-z\d]+-\d+$/.test(from) ? from : null);
+const cursorOf = (from) => (/^[a-z\d]+-\d+(~\d+)?$/.test(from) ? from : null);
 
 // The place after a word. Into another epoch it moves with the gap that says so, not with the start before that gap.
 function placeAfter(place, [kind, { cursor, reason, to }]) {
@@ -291,7 +291,9 @@ export function subscribe(url, options = {}) {
   let cursor = cursorOf(from), state = "connecting", isClosed = false;
 
   function tell(is, detail) {
-    if (/connect|live/.test(state)) onState?.((state = is), detail);
+    if (!/connect|live/.test(state)) return;
+    state = is;
+    onState?.(is, detail);
   }
 
   function close() {
@@ -395,10 +397,11 @@ export function subscribe(url, options = {}) {
 
   async function* records() {
     try {
-      const lists = share && (await import("./client-share.js")).shared(
-        [share, target, format, view, int64], subscription, from, query, follow, placeAfter, attempt, stops, tell,
-      );
-      for await (const words of lists || follow(from, {}, tell)) {
+      const lists = share
+        ? (await import("./client-more.js")).shared(
+          [share, target, format, view, int64], subscription, from, query, follow, placeAfter, attempt, stops, tell)
+        : follow(from, {}, tell);
+      for await (const words of lists) {
         for (const word of words) {
           if (isClosed) return;
           const [kind, body] = word;

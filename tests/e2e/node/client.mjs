@@ -8,7 +8,7 @@
 import { createInterface } from "node:readline";
 import { subscribe, RatError } from "../../../ratsvc/web/client/client.js";
 
-const { url, onRecord, stopAfter, how, pauseAfter, tokens, quiet, ...options } = JSON.parse(process.argv[2]);
+const { url, onRecord, silent, stopAfter, how, pauseAfter, tokens, quiet, ...options } = JSON.parse(process.argv[2]);
 const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 
 function shown(value) {
@@ -50,7 +50,7 @@ const subscription = subscribe(url, {
   ...(onRecord && { onRecord: take }),
   onGap: (gap) => say({ gap, cursor: subscription.cursor }),
   onEnd: (end) => say({ end }),
-  onState: (state, detail) => say({ state, reason: detail?.reason, wait: detail?.wait }),
+  onState: silent ? undefined : (state, detail) => say({ state, reason: detail?.reason, wait: detail?.wait }),
 });
 
 try {

@@ -1,5 +1,6 @@
-// One connection for all tabs of an origin that read the same: loaded by client.js when `share` is asked for.
+// What only some pages need: loaded by client.js when `share` is asked for.
 //
+// One connection for all tabs of an origin that read the same.
 // The tab that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks it
 // for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
 // socket is read only while some tab waits for more: the quickest sets the pace, a tab that does not ask is sent
@@ -14,11 +15,12 @@ function compare(one, other) {
   return epoch === otherEpoch ? Number(BigInt(offset) - BigInt(otherOffset)) : undefined;
 }
 
-/** Lists of words, as `follow` gives them; undefined where tabs cannot share, or have nothing to share. */
-export function shared(key, subscription, from, query, ...own) {
-  const isPart = query.has("limit") || query.has("until"), isLatest = from === "latest" && !query.has("snapshot");
-  if (isPart || !globalThis.navigator?.locks) return undefined;
-  return lists(`ratsvc ${key.join(" ")}`, subscription, from, isLatest, ...own);
+/** Lists of words, as `follow` gives them: from its own connection where tabs cannot share, or have nothing to share. */
+export function shared(key, subscription, from, query, follow, placeAfter, attempt, stops, tell) {
+  if (["limit", "until", "snapshot", "delta"].some((name) => query.has(name)) || !globalThis.navigator?.locks) {
+    return follow(from, {}, tell);
+  }
+  return lists(`ratsvc ${key.join(" ")}`, subscription, from, follow, placeAfter, attempt, stops, tell);
 }
 
 // A word for all who listen at a name.
@@ -28,12 +30,12 @@ function say(name, word) {
   channel.close();
 }
 
-async function* lists(name, subscription, from, isLatest, follow, placeAfter, attempt, stops, tell) {
+async function* lists(name, subscription, from, follow, placeAfter, attempt, stops, tell) {
   const me = crypto.randomUUID(), answers = new BroadcastChannel(name + me), news = new BroadcastChannel(`${name} news`);
   const closing = new AbortController();
   let seat = {}, asking = 0, failure, wake;
   const close = () => closing.abort();
-  const ask = () => say(`${name} asks`, { me, asking, cursor: subscription.cursor, isLatest, ...seat });
+  const ask = () => say(`${name} asks`, { me, asking, cursor: subscription.cursor, isLatest: from === "latest", ...seat });
   stops.add(close);
   // From the leader: what its connection does; nothing: that it is new.
   news.onmessage = ({ data }) => (data ? tell(...data) : ask());
@@ -62,7 +64,7 @@ async function* lists(name, subscription, from, isLatest, follow, placeAfter, at
         continue;
       }
       seat = {};
-      for await (const words of follow(past ?? from, past ? { until: "now", snapshot: "" } : { until: "now" }, tell)) {
+      for await (const words of follow(past ?? from, { until: "now" }, tell)) {
         yield words.map(([kind, body]) => [kind === "end" && body.reason === "until" ? "moved" : kind, body]);
       }
       if (subscription.cursor === past) await attempt(null, RETRY_MS);
@@ -107,7 +109,7 @@ async function leading({ name, me, signal, subscription, follow, placeAfter }) {
   say(`${name} news`, null);
   try {
     const tell = (...news) => say(`${name} news`, news);
-    for await (const words of follow(subscription.cursor ?? "latest", { snapshot: "" }, tell)) {
+    for await (const words of follow(subscription.cursor ?? "latest", {}, tell)) {
       const before = place;
       for (const word of words) {
         place = placeAfter(place, word);
