@@ -101,7 +101,7 @@ function binaryReader(isBig, maxBytes) {
     };
     const take = (size) => {
       check(at + size <= bytes.length);
-      return bytes.slice(at, (at += size));
+      return bytes.subarray(at, (at += size));
     };
     const list = (size, item) => {
       const items = [];
@@ -128,7 +128,7 @@ function binaryReader(isBig, maxBytes) {
       if (tag < 0xc1) return null;
       check(tag > 0xc1);
       if (tag < 0xc4) return tag > 0xc2;
-      if (tag < 0xc7) return take(number(tag - 0xc4));
+      if (tag < 0xc7) return take(number(tag - 0xc4)).slice();
       if (tag < 0xca) return timestamp(number(tag - 0xc7));
       if (tag < 0xcc) return number(tag - 0xc8, "Float");
       if (tag < 0xd4) return integer(number(tag & 3, tag < 0xd0 ? "Uint" : "Int"));
