@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from rat.v1 import record_pb2 as pb
+
+from ratsvc.core.run import varint
 from tests.e2e.conftest import HERE
 
 Said = dict[str, Any]
@@ -104,5 +107,12 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
 def problem(status: str, body: str = "", headers: str = "") -> bytes:
     """A refusal."""
     media = "application/problem+json" if body else "text/plain"
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {media}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return (head + body).encode()
+    headers += f"Content-Type: {media}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    return f"HTTP/1.1 {status}\r\n{headers}\r\n{body}".encode()
+
+
+def frames(*some: pb.Frame) -> bytes:
+    return b"".join(varint(one.ByteSize()) + one.SerializeToString() for one in some)
+
+
+START = pb.Frame(start=pb.Start(cursor="e-0", epoch="e"))

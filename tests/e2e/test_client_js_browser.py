@@ -149,7 +149,9 @@ async def test_tabs_that_start_at_different_places_each_get_their_own(server: Ru
     context = await browser.new_context()
     (latest,) = await open_tabs(context, server.http_url, 1, "/v1/streams/s")
     (last,) = await open_tabs(context, server.http_url, 1, "/v1/streams/s", **{"from": -5})
-    (other,) = await open_tabs(context, server.http_url, 1, "/v1/streams/s", share="another user", **{"from": "earliest"})
+    (other,) = await open_tabs(
+        context, server.http_url, 1, "/v1/streams/s", share="another user", **{"from": "earliest"}
+    )
     await publish(server, 50, 10)
     await assert_all_see([latest], list(range(50, 60)))
     await assert_all_see([last], list(range(45, 60)))
@@ -178,7 +180,11 @@ async def test_a_tab_that_is_slow_holds_up_no_other_and_misses_nothing(server: R
         assert await slow.evaluate("() => seen.length") == seen + 1
         await slow.evaluate("() => { window.pauseAt = null; wake(); }")
         await slow.wait_for_function(f"() => seen.length === {seen + 122}")
-        assert await slow.evaluate("() => [seen.at(-1), new Set(seen.slice(-121, -1)).size, gaps.length]") == ["last", 1, 0]
+        assert await slow.evaluate("() => [seen.at(-1), new Set(seen.slice(-121, -1)).size, gaps.length]") == [
+            "last",
+            1,
+            0,
+        ]
     await context.close()
 
 

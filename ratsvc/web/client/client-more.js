@@ -58,9 +58,12 @@ async function* lists(name, subscription, from, follow, placeAfter, attempt, sto
       const past = subscription.cursor;
       if (answer?.words) {
         if (subscription.state === "connecting") tell("live");
-        const isSeated = seat.leader === answer.leader || past === null;
+        // From a leader that is new to this tab the first list may begin before its place.
+        const isSeen = seat.leader === answer.leader || past === null
+          ? () => false
+          : ([kind, { cursor }]) => (kind === "record" || kind === "moved") && compare(cursor, past) <= 0;
         seat = { leader: answer.leader, next: answer.next };
-        yield isSeated ? answer.words : answer.words.filter(([kind, { cursor }]) => kind !== "record" || !(compare(cursor, past) <= 0));
+        yield answer.words.filter((word) => !isSeen(word));
         continue;
       }
       seat = {};
@@ -101,6 +104,7 @@ async function leading({ name, me, signal, subscription, follow, placeAfter }) {
   }
 
   inbox.onmessage = ({ data }) => {
+    if (asks.get(data.me)?.asking > data.asking) return; // messages may overtake each other
     asks.set(data.me, data);
     if (place !== null) answer(data);
     wake?.();
@@ -110,14 +114,15 @@ async function leading({ name, me, signal, subscription, follow, placeAfter }) {
   try {
     const tell = (...news) => say(`${name} news`, news);
     for await (const words of follow(subscription.cursor ?? "latest", {}, tell)) {
-      const before = place;
+      let before = place;
       for (const word of words) {
         place = placeAfter(place, word);
+        before ??= place;
         isOver ||= word[0] === "end";
       }
       if (place === null) continue;
-      const isSame = before !== null && compare(before, place) !== undefined;
-      kept.push({ before: isSame ? before : place, after: place, words, size: words.size ?? 0 });
+      if (compare(before, place) === undefined) before = place;
+      kept.push({ before, after: place, words, size: words.size ?? 0 });
       bytes += words.size ?? 0;
       while (kept.length > 1 && (bytes > MOST_KEPT_BYTES || compare(kept[0].after, place) === undefined)) {
         bytes -= kept.shift().size;
