@@ -9,7 +9,6 @@ whether they are still the same: a service that was updated is never read by yes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -32,22 +31,30 @@ MEDIA_TYPES = {
     "woff2": "font/woff2",
     "txt": "text/plain; charset=utf-8",
 }
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+#: Where in the first page links to pages of the program's own go.
+_LINKS = b"<!-- pages of the program itself -->"
 #: The folder of the npm package, and its files that are served at the top.
 _CLIENT = "client"
 _CLIENT_FILES = ("client.js", "client-more.js", "client.d.ts")
 
 
 class Web:
-    """The pages and the browser library."""
+    """The pages and the browser library.
 
-    def __init__(self) -> None:
+    Args:
+        links: HTML of links to other pages, for the first one.
+    """
+
+    def __init__(self, links: str = "") -> None:
         self._files = _found(files("ratsvc") / "web", "")
         self._client = {name: self._files[f"{_CLIENT}/{name}"] for name in _CLIENT_FILES}
         self._files = {path: file for path, file in self._files.items() if not path.startswith(f"{_CLIENT}/")}
+        first = self._files["index.html"]
+        self._files["index.html"] = _File(first.content.replace(_LINKS, links.encode()), first.media_type)
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -92,13 +99,12 @@ class Web:
 class _File:
     content: bytes
     media_type: str
-    etag: str
 
     async def response(self) -> Response:
         """The file, or a 304 for who has it."""
-        headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+        headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
         response = Response(self.content, 200, headers)
-        response.set_etag(self.etag)
+        await response.add_etag()
         await response.make_conditional(request)
         return response
 
@@ -110,6 +116,5 @@ def _found(directory: Traversable, prefix: str) -> dict[str, _File]:
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
         elif media_type := MEDIA_TYPES.get(entry.name.rpartition(".")[2]):
-            content = entry.read_bytes()
-            found[prefix + entry.name] = _File(content, media_type, sha256(content).hexdigest()[:32])
+            found[prefix + entry.name] = _File(entry.read_bytes(), media_type)
     return found

@@ -3,6 +3,7 @@
 // for the tokens' stream of the moment, one of binary frames for the sensor, one for a file; tabs share the first three.
 
 import { followAny } from "./any.js";
+import { digest } from "./digest.js";
 import { $, Feed, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
 const KEEP_LINES = 200, KEEP_POINTS = 80, KEEP_SYMBOLS = 50, KEEP_SAMPLES = 1280, KEEP_CHARACTERS = 20_000;
@@ -181,12 +182,6 @@ function showPicture(bytes, name) {
 function fileState(text, className = "") {
   $("file-state").textContent = text;
   $("file-state").className = `foot ${className}`;
-}
-
-async function digest(bytes) {
-  if (!crypto.subtle) return null;
-  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...found].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // The page.

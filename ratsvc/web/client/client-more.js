@@ -1,8 +1,11 @@
-// What only some pages need: loaded by client.js when `share` is asked for.
+// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, and one connection
+// for all tabs of an origin that read the same.
 //
-// One connection for all tabs of an origin that read the same.
-// The tab that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks it
-// for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
+// Deltas: a record that comes as a patch is given out as the document that the patch makes (RFC 6902: add, remove,
+// replace). A document that was given out is never changed; what a patch leaves alone, the two have in common.
+//
+// Tabs: the one that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks
+// it for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
 // socket is read only while some tab waits for more: the quickest sets the pace, a tab that does not ask is sent
 // nothing, and nothing is kept but MOST_KEPT_BYTES. When the tab goes, the browser gives its lock to another, which
 // follows from its own place; the others ask it from theirs.
@@ -15,12 +18,53 @@ function compare(one, other) {
   return epoch === otherEpoch ? Number(BigInt(offset) - BigInt(otherOffset)) : undefined;
 }
 
-/** Lists of words, as `follow` gives them: from its own connection where tabs cannot share, or have nothing to share. */
-export function shared(key, subscription, from, query, follow, placeAfter, attempt, stops, tell) {
-  if (["limit", "until", "snapshot", "delta"].some((name) => query.has(name)) || !globalThis.navigator?.locks) {
-    return follow(from, {}, tell);
+/** Lists of words made of those that `follow` gives: whole documents, and shared where tabs can share. */
+export function more(lists, RatError, key, query, ...own) {
+  if (query.has("delta")) return documents(lists, RatError);
+  if (!key || !globalThis.navigator?.locks || ["limit", "until", "snapshot"].some((name) => query.has(name))) return lists;
+  return shared(`ratsvc ${key.join(" ")}`, ...own);
+}
+
+/** Words with the document of each record, where a patch came. */
+async function* documents(lists, RatError) {
+  const newest = new Map();
+  for await (const words of lists) {
+    for (const [kind, record] of words) {
+      if (kind !== "record") continue;
+      const name = `${record.stream} ${record.key}`; // a stream's name has no space
+      if (record.patch) {
+        try {
+          if (!newest.has(name)) throw new RangeError("its document never came");
+          record.value = record.patch.reduce(patched, newest.get(name));
+        } catch (error) {
+          throw new RatError(200, { detail: `a patch of ${name} cannot be applied: ${error.message}` });
+        }
+        delete record.patch;
+      }
+      newest.set(name, record.value);
+    }
+    yield words;
   }
-  return lists(`ratsvc ${key.join(" ")}`, subscription, from, follow, placeAfter, attempt, stops, tell);
+}
+
+/** What an operation makes of a document, which stays as it was. */
+export function patched(document, { op, path, value }) {
+  const [root, ...keys] = path.split("/");
+  if (root || !["add", "remove", "replace"].includes(op)) throw new RangeError(`${op} ${path} is no operation`);
+  return changed(document, keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")), op, value);
+}
+
+function changed(node, [key, ...deeper], op, value) {
+  if (key === undefined) return value;
+  if (node === null || typeof node !== "object") throw new RangeError(`nothing can be at ${key}`);
+  const isList = Array.isArray(node), isLast = deeper.length === 0, isNew = isLast && op === "add";
+  const at = isList && key === "-" ? node.length : key;
+  const isThere = isList ? /^(0|[1-9]\d*)$/.test(at) && at < node.length + isNew : isNew || Object.hasOwn(node, key);
+  if (!isThere) throw new RangeError(`nothing is at ${key}`);
+  const inner = isLast ? value : changed(node[at], deeper, op, value), isGone = isLast && op === "remove";
+  if (isList) return node.toSpliced(at, isNew ? 0 : 1, ...(isGone ? [] : [inner]));
+  const entries = Object.entries(node).filter(([name]) => !isGone || name !== key);
+  return Object.fromEntries(isGone ? entries : [...entries, [key, inner]]); // an own property of any name, __proto__ too
 }
 
 // A word for all who listen at a name.
@@ -30,7 +74,7 @@ function say(name, word) {
   channel.close();
 }
 
-async function* lists(name, subscription, from, follow, placeAfter, attempt, stops, tell) {
+async function* shared(name, subscription, from, follow, placeAfter, attempt, stops, tell) {
   const me = crypto.randomUUID(), answers = new BroadcastChannel(name + me), news = new BroadcastChannel(`${name} news`);
   const closing = new AbortController();
   let seat = {}, asking = 0, failure, wake;
