@@ -131,7 +131,7 @@ async def test_the_value_view_gives_text_as_event_source_does(server: Running, n
     ]
 
 
-TOTAL = 1_500
+TOTAL = 900
 
 
 async def publish_numbers(server: Running) -> None:
@@ -234,7 +234,7 @@ async def test_it_can_be_left_at_any_record(server: Running, node: str, how: str
     url = f"{server.http_url}/v1/streams/s?from=earliest"
     async with node_client(node, url, stopAfter=3, how=how, onRecord=onRecord) as client:
         over = await client.over()
-    assert over | {"peak": 0} == {"count": 3, "cursor": f"{server.broker.epoch}-3", "state": "closed", "peak": 0}
+    assert over == {"count": 3, "cursor": f"{server.broker.epoch}-3", "state": "closed"}
     assert not client.all("error")
 
 
@@ -248,7 +248,7 @@ FRAME = frames(pb.Frame(batch=pb.RecordBatch(
 @pytest.mark.parametrize("format", FORMATS)
 async def test_a_slow_reader_stops_reading_the_socket(node: str, format: str) -> None:
     block, head = (BLOCK, SSE_HEAD) if format == "sse" else (FRAME, BINARY_HEAD + frames(START))
-    blocks = 3_000  # 200 MB
+    blocks = 1_000  # 65 MB
     sent = 0
     stopped: asyncio.Event = asyncio.Event()
 
@@ -267,10 +267,9 @@ async def test_a_slow_reader_stops_reading_the_socket(node: str, format: str) ->
         writer.write(end if format == "sse" else frames(pb.Frame(end=pb.End(cursor="e-1", reason="ended"))))
 
     async with answering(answer) as url, node_client(node, url, format=format, pauseAfter=10, quiet=True) as client:
-        before = (await client.until("paused"))["paused"]["rss"]
+        await client.until("paused")
         await stopped.wait()
         assert sent * len(block) < 20_000_000
         await client.go_on()
         over = await client.over()
     assert over["count"] == blocks * 64
-    assert over["peak"] < before + 150_000_000

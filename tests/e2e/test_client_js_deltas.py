@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import random
 import subprocess
 from typing import Any
 
+import httpx
 import pytest
 from rat.v1 import record_pb2 as pb
 from rat.v1.value_pb2 import DataValue
 
+from ratsvc.client import Producer
 from ratsvc.core.run import varint
+from tests.conftest import running
 from tests.e2e.client_js import BINARY_HEAD, SSE_HEAD, START, answering, frames, read_with
 from tests.e2e.conftest import HERE
+from tests.proxy import cutting
 
 Operation = dict[str, Any]
 
@@ -145,6 +151,37 @@ async def test_a_reader_gets_whole_documents(node: str, format: str) -> None:
     assert read.values() == DOCUMENTS
     assert [(one["cursor"], one["key"]) for one in read.all("record")] == [(f"e-{n}", key) for _, n, key, _ in STEPS]
     assert not any("patch" in one for one in read.all("record"))
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("format", ["sse", "binary"])
+async def test_documents_of_a_service_are_whole_over_lost_connections(node: str, format: str) -> None:
+    rng = random.Random(5)
+    buses: list[dict[str, Any]] = [{"name": f"bus {n}", "about": "x" * 200, "stops": ["a", "b"]} for n in range(3)]
+    sent = []
+    async with (
+        running(retry_ms=100) as server,
+        cutting(server.http_port, 12_000, seed=4) as proxy,
+        Producer(server.grpc_addr) as producer,
+    ):
+        for n in range(400):
+            at = rng.randrange(len(buses))
+            buses[at]["at"] = n / 4
+            buses[at]["stops"].insert(rng.randrange(3), f"{n}/~")
+            buses[at]["stops"].pop(rng.randrange(3))
+            sent.append(copy.deepcopy(buses[at]))
+            await producer.send("s", buses[at], key=str(at))
+        await producer.flush()
+        await server.broker.end("s")
+        async with httpx.AsyncClient(base_url=server.http_url) as http:
+            told = await http.get("/v1/streams/s?delta=json-patch&from=earliest&until=now&format=ndjson")
+        if told.status_code == 400:
+            pytest.skip("this service tells no deltas")
+        assert told.text.count('"patch"') > 300
+        url = f"http://127.0.0.1:{proxy.port}/v1/streams/s?from=earliest&delta=json-patch"
+        read = await read_with(node, url, format=format, retry=50)
+        assert proxy.cuts >= 3
+    assert read.values() == sent
 
 
 @pytest.mark.parametrize("steps", [STEPS[2:3], [STEPS[0], ("patch", 2, "k", [remove("/nothing")])]])

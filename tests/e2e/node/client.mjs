@@ -8,7 +8,7 @@
 import { createInterface } from "node:readline";
 import { subscribe, RatError } from "../../../ratsvc/web/client/client.js";
 
-const { url, onRecord, silent, stopAfter, how, pauseAfter, tokens, quiet, ...options } = JSON.parse(process.argv[2]);
+const { url, onRecord, stopAfter, how, pauseAfter, tokens, quiet, ...options } = JSON.parse(process.argv[2]);
 const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 
 function shown(value) {
@@ -27,18 +27,16 @@ if (tokens) options.token = (isRefused) => {
   say({ asked: isRefused });
   return tokens.shift();
 };
-let count = 0, peak = 0;
+let count = 0;
 const input = createInterface({ input: process.stdin });
 
 async function take(record) {
   count++;
   if (!quiet) say({ record: shown(record) });
   if (count === pauseAfter) {
-    const { rss, arrayBuffers } = process.memoryUsage();
-    say({ paused: { rss, arrayBuffers } });
+    say({ paused: true });
     await new Promise((resolve) => input.once("line", resolve));
   }
-  if (quiet && count % 100 === 0) peak = Math.max(peak, process.memoryUsage().rss);
   if (count !== stopAfter) return false;
   if (how === "close") subscription.close();
   if (how === "abort") control.abort();
@@ -50,7 +48,7 @@ const subscription = subscribe(url, {
   ...(onRecord && { onRecord: take }),
   onGap: (gap) => say({ gap, cursor: subscription.cursor }),
   onEnd: (end) => say({ end }),
-  onState: silent ? undefined : (state, detail) => say({ state, reason: detail?.reason, wait: detail?.wait }),
+  onState: (state, detail) => say({ state, reason: detail?.reason, wait: detail?.wait }),
 });
 
 try {
@@ -60,5 +58,5 @@ try {
   const { name, message, status, type, detail } = error;
   say({ error: { name, message, status, type, detail, isRatError: error instanceof RatError } });
 }
-say({ over: { count, cursor: subscription.cursor, state: subscription.state, peak } });
+say({ over: { count, cursor: subscription.cursor, state: subscription.state } });
 input.close();
