@@ -43,8 +43,10 @@ lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/lint-imports
 	@tests/lint-protos.sh
 
-protos: $(STAMP) ## Generate gen/ from protos/
+protos: $(STAMP) ## Generate gen/, and the Go of examples/, from protos/
 	$(BIN)/python tests/generate.py gen
+	$(BIN)/python -m tests.golang
+	[ ! -x build/examples/protoc-gen-go ] || $(BIN)/python tests/generate.py examples/go build/examples
 
 bench: $(STAMP) ## Measure: throughput by format, latency, fan-out, files, idle readers
 	$(BIN)/ratsvc bench $(ARGS)
