@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from ratsvc.cli import UsageError
+from ratsvc.cli.addresses import GRPC, GrpcAddress, reachable
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
 from ratsvc.quickmem import from_json
@@ -44,7 +45,7 @@ def publish(
     file: Annotated[Path | None, typer.Option(help="Read this file instead of standard input.")] = None,
     key: Annotated[str, typer.Option(help="The records' key.")] = "",
     event: Annotated[str, typer.Option(help="The records' event type.")] = "",
-    grpc: Annotated[str, typer.Option("--grpc", help="The service's gRPC address.")] = "127.0.0.1:50051",
+    grpc: GrpcAddress = GRPC,
     timeout: Annotated[float, typer.Option(help="Seconds until a record that is not acknowledged fails.")] = 30.0,
 ) -> None:
     """Publish records, and wait until all are acknowledged.
@@ -61,7 +62,7 @@ def publish(
     form = form or (Input.JSON if values else Input.LINES)
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
-    last = asyncio.run(_publish(stream, values, form, file, key, event, grpc, timeout))
+    last = asyncio.run(_publish(stream, values, form, file, key, event, reachable(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
 

@@ -128,6 +128,18 @@ def test_an_unreachable_server_exits_with_3() -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_commands_find_the_service_where_the_environment_tells_it_to_listen(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, address in (("RATSVC_HTTP", service.http), ("RATSVC_GRPC", service.grpc)):
+        monkeypatch.setitem(ENV, name, f"0.0.0.0:{address.rpartition(':')[2]}")
+    assert ratsvc("publish", "env", "1").returncode == 0
+    assert ratsvc("tail", "env", "--from", "earliest", "--until", "now").stdout == "1\n"
+    assert "env" in ratsvc("streams").stdout
+    refused = ratsvc("streams", "show", "nowhere", "--http", service.http)
+    assert (refused.returncode, "nowhere" in refused.stderr) == (1, True)
+
+
 def test_tail_stops_when_its_pipe_closes(service: Service) -> None:
     ratsvc("publish", "pipe", *map(str, range(100)), "--grpc", service.grpc)
     command = f"{sys.executable} -m ratsvc tail pipe --from earliest --http {service.http} | head -3"
