@@ -47,8 +47,9 @@ def tail(
     """
     service = url(http)
     if form is None and sys.stdout.isatty():
-        consumer = Consumer(service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
-                            retries=5)  # fmt: skip
+        consumer = Consumer(
+            service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (), retries=5
+        )
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
