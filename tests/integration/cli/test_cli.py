@@ -166,7 +166,9 @@ def test_streams_are_made_listed_ended_and_deleted(service: Service) -> None:
 def test_settings_come_from_file_environment_and_flags_and_unknown_ones_are_named(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text('heartbeat_s = 3.0\n[limits]\nvalue_bytes = 2048\n[streams."p.>"]\nmax_age = "1h"\n')
-    shown = json.loads(ratsvc("config", "show", "--config", str(file), "--set", "limits.streams=7", "--json").stdout)
+    done = ratsvc("config", "show", "--config", str(file), "--set", "limits.streams=7", "--json")
+    assert done.stderr == ""
+    shown = json.loads(done.stdout)
     assert (shown["heartbeat_s"], shown["limits"]["value_bytes"], shown["limits"]["streams"]) == (3.0, 2048, 7)
     assert shown["streams"]["p.>"]["max_age"] == "1h"
     assert ratsvc("config", "check", str(file)).returncode == 0
@@ -177,7 +179,7 @@ def test_settings_come_from_file_environment_and_flags_and_unknown_ones_are_name
         ("heartbeat_s = 0", "heartbeat_s"),
         ("heartbeat_s = 'x'", "heartbeat_s"),
         ("[limits]\nvalue_byte = 1", "did you mean 'limits.value_bytes'"),
-        ("drain_s = 60", "drain_s"),
+        ("drain_s = 60", "ratsvc: drain_s must not be over"),
         ("[streams.'a b']\nmax_age='1h'", "streams.a b"),
         ("nonsense", "cannot read"),
     ):
