@@ -15,6 +15,7 @@ and by comments on the lines above it, which nobody sees on the page:
     <!-- needs: PROGRAM -->    it is run where that program is installed
     <!-- goes on -->           it does not end: it is left alone when its text is there, or its first line
     <!-- serves -->            the same, and it is the service of this page; else the page is given one
+    <!-- before: COMMAND -->   makes what the block needs and the page does not show
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tests.golang  # noqa: F401 (Go's programs are found then)
+import tests.golang
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"(?P<marks>(?:^<!--[^\n]*-->\n)*)^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 _MARK = re.compile(r"<!-- ([a-z ]+?)(?:: (.+))? -->")
-MARKS = frozenset({"not run", "needs", "goes on", "serves"})
+MARKS = frozenset({"not run", "needs", "goes on", "serves", "before"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Block:
     def skipped(self) -> str:
         """Why it is not run, if it is not."""
         program = "chromium" if self.language == "js" else self.marks.get("needs")
+        if program == "go" and not (tests.golang.BUILT / "consumer").exists():
+            return "the examples in Go are not built: python -m tests.golang says why"
         if program and shutil.which(program) is None:
             return f"{program} is not installed"
         return self.marks.get("not run", "")
@@ -78,5 +81,6 @@ def blocks(page: Path) -> list[Block]:
             found.append(Block(page, before.line, before.language, before.code, before.marks, match["code"]))
         else:
             found.append(Block(page, line, match["language"], match["code"], marks))
-    assert text.count("\n```") == 2 * len(_BLOCK.findall(text)), f"{page}: a block is not closed, or indented"
+    fences = re.findall(r"^\s*```", text, re.M)
+    assert len(fences) == 2 * len(_BLOCK.findall(text)), f"{page}: a block is not closed, or indented"
     return found

@@ -38,8 +38,8 @@ def settings_page() -> str:
         "`ratsvc serve --help` shows those that have a flag of their own, `ratsvc config show` what is in force, and",
         "`ratsvc config check FILE` says what is wrong with a file. An unknown setting is refused.",
         "",
-        "In the environment a list is JSON, as in `RATSVC_CORS_ORIGINS='[\"https://app.example.com\"]'`, and so is what",
-        'is kept of the streams of patterns: `RATSVC_STREAMS=\'{"prices.>": {"max_age": "1h"}}\'`.',
+        "In the environment a list is JSON, `RATSVC_CORS_ORIGINS='[\"https://app.example.com\"]'`, and so is what is",
+        'kept of the streams of patterns: `RATSVC_STREAMS=\'{"prices.>": {"max_age": "1h"}}\'`.',
         "",
         *_part(Settings, "", ""),
     ]

@@ -14,7 +14,7 @@ import os
 import re
 import signal
 import socket
-from contextlib import AsyncExitStack, redirect_stdout
+from contextlib import AsyncExitStack, redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -87,8 +87,10 @@ class Page:
         self._addresses = {f"RATSVC_{name}": f"127.0.0.1:{self._ports[port]}"
                            for name, port in (("HTTP", HTTP), ("GRPC", GRPC))}  # fmt: skip
         self._stack = AsyncExitStack()
-        for entry in ROOT.iterdir():
-            (folder / entry.name).symlink_to(entry)
+        _link(ROOT, folder, besides={".venv", ".git"})
+        (folder / ".venv").mkdir()
+        _link(ROOT / ".venv", folder / ".venv", besides={".installed"})
+        (folder / ".venv" / ".installed").touch()  # for make: nothing is to be set up
 
     async def __aenter__(self) -> Self:
         if not self._serves:
@@ -102,12 +104,14 @@ class Page:
 
     async def run(self, block: Block) -> None:
         """Runs a block; what it prints must be what the page says."""
-        code = _ADDRESS.sub(lambda found: f"{found[1]}:{self._ports[found[2]]}", block.code)
+        code = _ADDRESS.sub(lambda found: f"{found[1]}:{self._ports.get(found[2], found[2])}", block.code)
         output = Output(self._ports)
         run = {"sh": self._sh, "python": self._python, "js": self._js, "toml": self._toml, "json": self._json}
         assert block.language in run, f"{block.place}: nobody runs {block.language or 'a block without a language'}"
         try:
             async with asyncio.timeout(TIMEOUT_S):
+                if before := block.marks.get("before"):
+                    await self.run(Block(block.page, block.line, "sh", before))
                 await run[block.language](block, code, output)
         except TimeoutError:
             raise AssertionError(f"{block.place}: it printed only\n{output.text}\nand not\n{block.shown}") from None
@@ -163,7 +167,7 @@ class Page:
             page = await browser.new_page(bypass_csp=True)
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             page.on("pageerror", lambda error: failed.done() or failed.set_exception(error))
-            page.on("console", lambda message: output.write(message.text + "\n"))
+            page.on("console", lambda said: said.type != "error" and output.write(said.text + "\n"))
             await page.goto(f"http://{self._addresses['RATSVC_HTTP']}/healthz")
             await page.evaluate("globalThis.over = new Promise((resolve) => { globalThis.ran = resolve; }); 0")
             await page.add_script_tag(type="module", content=code + "\nglobalThis.ran();")
@@ -172,7 +176,7 @@ class Page:
             if failed.done():
                 over.cancel()
                 failed.result()
-            if block.shown is not None:
+            if block.shown is not None or block.goes_on:
                 await output.begins(block)
             await browser.close()
 
@@ -188,6 +192,12 @@ class Page:
                 json.loads(line)
 
 
+def _link(source: Path, folder: Path, besides: set[str]) -> None:
+    for entry in source.iterdir():
+        if entry.name not in besides:
+            (folder / entry.name).symlink_to(entry)
+
+
 async def _copy(stream: asyncio.StreamReader, output: Output) -> None:
     while piece := await stream.readline():
         output.write(piece.decode())
@@ -195,13 +205,14 @@ async def _copy(stream: asyncio.StreamReader, output: Output) -> None:
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     """Ends a block and all that it started."""
-    if process.returncode is None:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError("it did not stop on SIGTERM") from None
+    try:
+        await asyncio.wait_for(process.wait(), 10)
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise AssertionError("it did not stop on SIGTERM") from None
 
 
 def _free_ports(named: set[str]) -> dict[str, str]:
