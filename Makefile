@@ -51,6 +51,10 @@ protos: $(STAMP) ## Generate gen/, and the Go of examples/, from protos/
 docs: $(STAMP) ## Write the reference of settings and metrics from the code
 	$(BIN)/python -m tests.docs.reference docs/reference
 
+screenshots: $(STAMP) ## Take the pictures of docs/images again, with Chromium
+	@tests/setup-system.sh
+	$(BIN)/python -m tests.e2e.screenshots docs/images
+
 bench: $(STAMP) ## Measure: throughput by format, latency, fan-out, files, idle readers
 	$(BIN)/ratsvc bench $(ARGS)
 

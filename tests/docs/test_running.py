@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Error
 
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.running import Page
+from tests.e2e.conftest import CHROMIUM
 
 
 def block(language: str, code: str, shown: str | None = None, **marks: str) -> Block:
@@ -55,6 +57,15 @@ async def test_code_that_fails_names_its_block(page: Page, code: str) -> None:
     with pytest.raises((NameError, SyntaxError, KeyError)) as raised:
         await page.run(block("python", code))
     assert "in page.md:7" in raised.value.__notes__[0]
+
+
+async def test_a_script_that_throws_names_its_block(tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    async with Page([], tmp_path) as running:
+        with pytest.raises(Error, match="x is not defined") as raised:
+            await running.run(block("js", "console.log(1);\nx();"))
+    assert "in page.md:7, which printed\n1" in raised.value.__notes__[0]
 
 
 async def test_what_is_so_passes(page: Page) -> None:
