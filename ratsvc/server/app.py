@@ -76,7 +76,7 @@ class Server:
         """Tells everyone to go; returns when the readers have gone, or after `stop_timeout_s`."""
         await self._health.set(False)
         try:
-            await asyncio.wait_for(self.broker.drain(spread_s), max(1.0, self._settings.stop_timeout_s - 5.0))
+            await asyncio.wait_for(self.broker.drain(spread_s), self._settings.drain_timeout_s)
         except TimeoutError:
             _log.warning("drain_timeout", subscriptions=len(self.broker.subscriptions))
 
