@@ -179,7 +179,7 @@ def test_settings_come_from_file_environment_and_flags_and_unknown_ones_are_name
         ("heartbeat_s = 0", "heartbeat_s"),
         ("heartbeat_s = 'x'", "heartbeat_s"),
         ("[limits]\nvalue_byte = 1", "did you mean 'limits.value_bytes'"),
-        ("drain_s = 60", "ratsvc: drain_s must not be over"),
+        ("drain_s = 60", "ratsvc: drain_s must end"),
         ("[streams.'a b']\nmax_age='1h'", "streams.a b"),
         ("nonsense", "cannot read"),
     ):
