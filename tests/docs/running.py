@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from playwright.async_api import async_playwright
+from playwright.async_api import ConsoleMessage, Error, async_playwright
 
 from tests.docs.pages import ROOT, Block
 from tests.e2e.conftest import CHROMIUM, CHROMIUM_ARGS
@@ -166,8 +166,17 @@ class Page:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
             page = await browser.new_page(bypass_csp=True)
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            page.on("pageerror", lambda error: failed.done() or failed.set_exception(error))
-            page.on("console", lambda said: said.type != "error" and output.write(said.text + "\n"))
+
+            def threw(error: Error) -> None:
+                if not failed.done():
+                    failed.set_exception(error)
+
+            def printed(message: ConsoleMessage) -> None:
+                if message.type != "error":  # the browser's own: what it could not load
+                    output.write(message.text + "\n")
+
+            page.on("pageerror", threw)
+            page.on("console", printed)
             await page.goto(f"http://{self._addresses['RATSVC_HTTP']}/healthz")
             await page.evaluate("globalThis.over = new Promise((resolve) => { globalThis.ran = resolve; }); 0")
             await page.add_script_tag(type="module", content=code + "\nglobalThis.ran();")

@@ -36,7 +36,7 @@ SHOTS = (
 )
 
 
-async def shoot(browser: Browser, base: str, shot: Shot, folder: Path) -> list[Path]:
+async def shoot(browser: Browser, base: str, shot: Shot, folder: Path) -> tuple[Path, Path]:
     """Takes a page's pictures, light and dark; returns their files."""
 
     async def taken(scheme: Literal["light", "dark"]) -> Path:
