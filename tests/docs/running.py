@@ -155,11 +155,11 @@ class Page:
                 return
             begun = asyncio.ensure_future(output.begins(block))
             await asyncio.wait({running, begun}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (running, begun):
-                task.cancel()
-            ended, _ = await asyncio.gather(running, begun, return_exceptions=True)
-            if isinstance(ended, Exception):
-                raise ended
+            begun.cancel()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            assert output.has_begun(block), f"{block.place} ended, with\n{output.text}\nand not\n{block.shown}"
 
     async def _js(self, block: Block, code: str, output: Output) -> None:
         async with async_playwright() as playwright:

@@ -41,6 +41,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         (block("sh", "echo one", "two\n", goes_on=""), "page.md:7 ended, with\none"),
         (block("sh", "true", goes_on=""), "page.md:7 ended"),
         (block("python", "print(1)", "2\n"), "page.md:7 prints\n1"),
+        (block("python", "import asyncio\nawait asyncio.sleep(0)\nprint(1)", "2\n", goes_on=""), "page.md:7 ended"),
         (block("toml", "hartbeat_s = 1"), "did you mean 'heartbeat_s'"),
         (block("cobol", "x"), "nobody runs cobol"),
         (block("", "x"), "nobody runs a block without a language"),
