@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -24,7 +25,7 @@ from playwright.async_api import ConsoleMessage, Error, async_playwright
 from tests.docs.pages import ROOT, Block
 from tests.e2e.conftest import CHROMIUM, CHROMIUM_ARGS
 
-TIMEOUT_S = 60
+TIMEOUT_S = 100
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d{4,5})\b")
 HTTP, GRPC = "8080", "50051"
 BASH = ("bash", "-eu", "-o", "pipefail", "-c")
@@ -225,9 +226,13 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def _free_ports(named: set[str]) -> dict[str, str]:
-    """A free port for each that a page names."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in named]
-    free = {port: str(one.getsockname()[1]) for port, one in zip(sorted(named), sockets, strict=True)}
-    for one in sockets:
-        one.close()
+    """A free port for each that a page names: below those that the system gives to whoever connects, so that nobody
+    takes it before the page's service does."""
+    free: dict[str, str] = {}
+    for port in sorted(named):
+        while port not in free:
+            chosen = random.randint(15_000, 32_000)
+            with suppress(OSError), socket.create_server(("127.0.0.1", chosen)):
+                if str(chosen) not in free.values():
+                    free[port] = str(chosen)
     return free
