@@ -31,11 +31,13 @@ def read(client: httpx.Client, cursor: str) -> tuple[str, float | None]:
     headers = {"Last-Event-ID": cursor} if cursor else {}  # wins over from=
     try:
         with connect_sse(client, "GET", f"{args.http}/v1/subscribe", params=query, headers=headers) as source:
-            if source.response.status_code == httpx.codes.NO_CONTENT:
+            status = source.response.status_code
+            if status == httpx.codes.NO_CONTENT:
                 return cursor, None  # it was ended, and we have all of it
-            if source.response.status_code in (429, 503):
+            if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
                 return cursor, float(source.response.headers.get("Retry-After", retry_s))
-            source.response.raise_for_status()
+            if status != httpx.codes.OK:
+                sys.exit(f"refused: {source.response.read().decode()}")
             for event in source.iter_sse():
                 cursor = event.id
                 retry_s = event.retry / 1000 if event.retry else retry_s

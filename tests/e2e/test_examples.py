@@ -114,7 +114,7 @@ async def test_a_consumer_comes_back_where_it_left(name: str) -> None:
         assert again == out  # of a stream that has ended, from its beginning
 
 
-@pytest.mark.parametrize("name", ["go/consumer", "curl/follow.sh"])
+@pytest.mark.parametrize("name", ["go/consumer", "python/consumer.py", "curl/follow.sh"])
 async def test_a_consumer_says_what_was_refused(server: Running, name: str) -> None:
     words = [*command(name), *(["a b"] if name.startswith("curl/") else ["--stream", "a b"])]
     process = await asyncio.create_subprocess_exec(

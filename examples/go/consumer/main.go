@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"math/rand/v2"
 	"net/http"
@@ -75,7 +76,8 @@ func (r *reader) read() error {
 	case response.StatusCode == http.StatusNoContent:
 		return errEnded // it was ended, and we have all of it
 	case response.StatusCode >= 400 && response.StatusCode < 500 && response.StatusCode != http.StatusTooManyRequests:
-		log.Fatalf("refused: %s", response.Status)
+		problem, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+		log.Fatalf("refused: %s", problem)
 	case response.StatusCode != http.StatusOK:
 		return errors.New(response.Status)
 	}
