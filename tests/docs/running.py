@@ -95,7 +95,11 @@ class Page:
 
     async def __aenter__(self) -> Self:
         if not self._serves:
-            await self.run(Block(ROOT / "README.md", 0, "sh", SERVE, {"serves": ""}))
+            try:
+                await self.run(Block(ROOT / "README.md", 0, "sh", SERVE, {"serves": ""}))
+            except BaseException:
+                await self._stack.aclose()
+                raise
         return self
 
     async def __aexit__(
