@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ratsvc.flow.broker import Broker
@@ -23,8 +23,10 @@ from ratsvc.http_api.operations import BrokerMetrics
 from ratsvc.settings import ENV_PREFIX, Settings
 
 HEAD = "<!-- Made from the code by `make docs`: do not edit. -->\n"
-UNITS = {"bytes": "bytes", "s": "seconds", "ms": "milliseconds", "percent": "percent", "bytes_per_s": "bytes a second"}
-KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
+UNITS = {"bytes": "bytes", "s": "seconds", "ms": "milliseconds", "percent": "percent", "bytes_per_s": "bytes a second",
+         "per_s": "number a second"}  # fmt: skip
+KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path",
+         SecretStr: "text, never shown"}  # fmt: skip
 SIGNS = {"ge": "at least {:,}", "gt": "over {:,}", "le": "at most {:,}"}
 
 
@@ -98,7 +100,7 @@ def _kind(kind: Any) -> str:
 
 def _default(field: FieldInfo, name: str) -> str:
     value = field.default
-    if value is None or value == []:
+    if value in (None, [], ""):
         return "none"
     if name.endswith("bytes") and value:
         for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
