@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ async def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch:
     todo = [block for block in blocks(page) if not block.skipped]
     if not todo:
         pytest.skip("no block of it can be run here")
+    for program in ("bash", "curl", "jq"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
     monkeypatch.chdir(tmp_path)
     async with Page(todo, tmp_path) as running:
         for block in todo:
