@@ -117,6 +117,22 @@ class Disk(_Part):
     """Of the disk in use: from there on, no records are taken."""
 
 
+class Compression(_Part):
+    """gzip, for those who ask for it by `Accept-Encoding`. Streams in `chunked` are never compressed."""
+
+    enabled: bool = True
+    """Whether there is any."""
+    level: Annotated[int, Field(ge=1, le=9)] = 6
+    """zlib's, from the fastest to the smallest. 256 KiB or more at once are compressed with 1."""
+    min_bytes: Count = 1024
+    """Responses that are no streams are compressed from this size on."""
+    windows: Annotated[int, Field(ge=0)] = 1_000
+    """Lanes (readers of the same streams in the same format) that may have a window at once, of 70 KiB each: in the
+    others single small records are sent as large as they are."""
+    kept_bytes: Annotated[int, Field(ge=0)] = 4 * MIB
+    """Compressed bytes, with what they were made of, that are kept for other readers who catch up."""
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -166,6 +182,7 @@ class Settings(BaseSettings):
     """Which of them are written."""
     limits: Limits = Limits()
     disk: Disk = Disk()
+    compression: Compression = Compression()
     retention: StreamDefaults = StreamDefaults()
     """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}
@@ -277,7 +294,7 @@ def _explained(error: dict[str, Any]) -> str:
 
 def _refuse_unknown_environment() -> None:
     known = {ENV_PREFIX + name.upper().replace(".", "__") for name in names()}
-    known |= {ENV_PREFIX + group for group in ("LIMITS", "DISK", "RETENTION", "CONFIG")}
+    known |= {ENV_PREFIX + group for group in ("COMPRESSION", "DISK", "LIMITS", "RETENTION", "CONFIG")}
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, 1, 0.4)

@@ -1,14 +1,15 @@
-"""All scenarios: of the service, of the codec, and of the in-process streams."""
+"""All scenarios: of the service, of its compression, of the codec, and of the in-process streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ratsvc.bench import channels, codec, scenarios
+from ratsvc.bench import channels, codec, compression, scenarios
 from ratsvc.bench.scenarios import Options, Result
 
 SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **scenarios.SCENARIOS,
+    **compression.SCENARIOS,
     **codec.SCENARIOS,
     **channels.SCENARIOS,
 }

@@ -73,6 +73,13 @@ class Figures:
     encoding_hits: Counter[str] = field(default_factory=Counter)
     """Batches sent as they had been encoded before, by format."""
     encoding_seconds: float = 0.0
+    compressions: Counter[str] = field(default_factory=Counter)
+    """Blocks made, each for all who read it: alone, window, or stored (not worth compressing)."""
+    compression_seconds: float = 0.0
+    compressed_from: Counter[str] = field(default_factory=Counter)
+    """Bytes written to readers compressed, as they were before, by format."""
+    compressed_to: Counter[str] = field(default_factory=Counter)
+    """The same, as they were written."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """gRPC calls ended, by method and code."""
     call_seconds: dict[str, Histogram] = field(default_factory=dict)
@@ -105,6 +112,11 @@ class Figures:
             elif isinstance(item, Gap):
                 self.gaps[item.reason.value] += 1
         self.delivered(fmt, records, size)
+
+    def compressed(self, fmt: str, before: int, after: int) -> None:
+        """Bytes were compressed for readers: they count once for each of them."""
+        self.compressed_from[fmt] += before
+        self.compressed_to[fmt] += after
 
     def delivered(self, fmt: str, records: int, size: int) -> None:
         """Records were written to readers: each counts once for each of them."""

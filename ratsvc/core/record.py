@@ -23,6 +23,8 @@ MAX_JOINED_BYTES = 4_096
 
 Encoding = bytes | memoryview
 """A batch's bytes in a format: of their own, or a view of its record."""
+Framing = Callable[[Encoding], Encoding]
+"""How bytes are framed on a connection."""
 
 
 @dataclass(slots=True, frozen=True)

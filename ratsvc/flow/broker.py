@@ -296,6 +296,7 @@ class Broker:
             "bytes_total": self.figures.bytes,
             "commits_total": self.figures.commits,
             "encoding_seconds_total": self.figures.encoding_seconds,
+            "compression_seconds_total": self.figures.compression_seconds,
         }
 
     async def _operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> StreamInfo:

@@ -19,6 +19,7 @@ from ratsvc.http_api.publish import Publish
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
+from ratsvc.http_api.whole import WholeResponses
 
 
 def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
@@ -36,8 +37,10 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
         conversion_preference="msgspec",
         openapi_provider_class=Provider,
     )
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), Web(guest.links if guest else "")):
+    web = Web(guest.links if guest else "")
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), web):
         routes.add_to(app)
+    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     for rule in guest.app.url_map.iter_rules() if guest else ():
         app.url_map.add(Rule(rule.rule, endpoint=rule.endpoint, methods=rule.methods))

@@ -152,6 +152,8 @@ async def _refuse_websocket(send: Send) -> None:
 
 def log_failure(error: Exception) -> None:
     """One line: what went wrong and where, without a stack."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     at, frame = error.__traceback__, "?"
     while at is not None:
         frame = f"{at.tb_frame.f_code.co_name}:{at.tb_lineno}"

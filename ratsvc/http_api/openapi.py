@@ -29,6 +29,7 @@ FORMATS = {
 _READ_HEADERS = {
     "Rat-Cursor": "Where the response starts",
     "Rat-Gap": "What is missing at its start, if anything: from, to, reason",
+    "Content-Encoding": "gzip, where Accept-Encoding asks for it; never in application/octet-stream",
 }
 _PROBLEM = {
     "type": "object",
@@ -75,6 +76,7 @@ class Provider(OpenAPIProvider):
         for path in READS:
             read = paths[path]["get"]
             read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
+            read["parameters"].append(_header("Accept-Encoding", "gzip: each batch can be decoded when it comes"))
             read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
         for operation in (operation for path in paths.values() for operation in path.values()):
             done = {str(status): response for status, response in operation["responses"].items()}

@@ -40,6 +40,7 @@ METRICS = {
     "bytes_total": "Bytes of records committed.",
     "commits_total": "Commits to the log.",
     "encoding_seconds_total": "Time spent encoding batches.",
+    "compression_seconds_total": "Time spent compressing streams.",
 }
 """By name, without `ratsvc_`: figures that are one number."""
 COUNTERS = {
@@ -50,6 +51,9 @@ COUNTERS = {
     "disconnects_total": ("Subscriptions ended, by reason.", "reason"),
     "encodings_total": ("Batches encoded, by format.", "format"),
     "encoding_hits_total": ("Batches sent as they had been encoded for another reader, by format.", "format"),
+    "compression_blocks_total": ("Blocks compressed, each for all who read it, by kind.", "kind"),
+    "compressed_source_bytes_total": ("Bytes written to readers compressed, before that, by format.", "format"),
+    "compressed_bytes_total": ("Bytes written to readers compressed, after that, by format.", "format"),
 }
 HISTOGRAMS = {
     "queue_seconds": "A publish, from its push to its commit.",
@@ -77,7 +81,8 @@ class BrokerMetrics:
             yield kind(f"ratsvc_{name}", METRICS[name], value=value)
         counted = (
             figures.refused, figures.delivered_records, figures.delivered_bytes, figures.gaps, figures.disconnects,
-            figures.encodings, figures.encoding_hits,
+            figures.encodings, figures.encoding_hits, figures.compressions, figures.compressed_from,
+            figures.compressed_to,
         )  # fmt: skip
         for (name, (text, label)), counts in zip(COUNTERS.items(), counted, strict=True):
             counter = CounterMetricFamily(f"ratsvc_{name}", text, labels=[label])
@@ -114,9 +119,9 @@ class BrokerMetrics:
         counts: Counter[tuple[str, str]] = Counter()
         lag: dict[str, int] = {}
         for one in self._broker.subscriptions:
-            counts[one.format or "page", "live" if one.is_live else "catching-up"] += 1
+            counts[one.format, "live" if one.is_live else "catching-up"] += 1
             if not one.is_live:
-                lag[one.format or "page"] = max(lag.get(one.format or "page", 0), last - one.position)
+                lag[one.format] = max(lag.get(one.format, 0), last - one.position)
         readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
         for (fmt, state), count in counts.items():
             readers.add_metric([fmt, state], count)

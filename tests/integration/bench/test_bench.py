@@ -20,6 +20,7 @@ FIGURES: dict[str, set[str]] = {
     "latency": {"records_per_s", "p50_ms", "p99_ms", "p999_ms", "server_cpu_s_per_million"},
     "catchup": {"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "server_cpu_s_per_million"},
     "file": {"mb_per_s"},
+    **{f"compression-{batch}": {"records_per_s", "mb_per_s", "server_cpu_s_per_million"} for batch in (1, 50)},
     "idle": set(),
     "quickmem-memory": set(),
     **{f"quickmem-{size}": {"records_per_s", "mb_per_s", "p50_ms"} for size in ("1kb", "10kb", "100kb", "1mb")},
