@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -24,8 +25,10 @@ from tests.golang import built
 from tests.proxy import cutting
 
 EXAMPLES = HERE.parents[1] / "examples"
-COUNT = 6_000
-LINES = [f'{{"n":{n}}}' for n in range(600)]
+COUNT = 8_000
+DIGESTS = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(600)]
+"""Text that compression does not make much shorter: the connections are to be cut all the same."""
+LINES = [f'{{"n":{n},"digest":"{digest}"}}' for n, digest in enumerate(DIGESTS)]
 VALUES: list[object] = [
     None, True, -(2**63), 2**64 - 1, 1.0, "a\nb\u2028 \U0001f600", b"\0\xff",
     datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), [1, []], {"a": 0.5, "b": {}}, "after a refusal",
@@ -61,7 +64,7 @@ async def records(server: Running, stream: str) -> list[Received]:
 @pytest.mark.parametrize("name", ["go/producer", "python/producer_async.py", "python/producer_sync.py"])
 async def test_a_producer_stores_each_record_once(server: Running, name: str) -> None:
     words = command(name)
-    async with cutting(server.grpc_port, 300_000, seed=3, least_bytes=200_000) as proxy:
+    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=400_000) as proxy:
         out, errors = await run(*words, "--count", str(COUNT), "--stream", "p", RATSVC_GRPC=f"127.0.0.1:{proxy.port}")
         assert proxy.cuts >= 1, errors
     found = await records(server, "p")
@@ -94,8 +97,8 @@ async def test_a_node_producer_publishes_typed_values(server: Running, node: str
 async def publish(server: Running) -> None:
     """Publishes `LINES` little by little, and ends the stream."""
     async with Producer(server.grpc_addr, linger_ms=1, max_batch_records=9) as producer:
-        for n in range(len(LINES)):
-            await producer.send("c", {"n": n})
+        for n, digest in enumerate(DIGESTS):
+            await producer.send("c", {"n": n, "digest": digest})
             if n % 25 == 0:
                 await asyncio.sleep(0.01)
     await server.broker.end("c")
