@@ -42,7 +42,7 @@ async def test_a_page_that_may_publishes_and_reads(origins: list[str], told: str
         for answer in answers:
             assert cors(answer) == {
                 "access-control-allow-origin": told,
-                "access-control-expose-headers": "Rat-Cursor, Rat-Gap, Retry-After",
+                "access-control-expose-headers": "Rat-Cursor, Rat-Gap, Retry-After, X-Request-Id",
             }
 
 
