@@ -52,7 +52,7 @@ class StreamDefaults(_Part):
     """How many records; 0: the next more general setting."""
     max_bytes: Annotated[int, Field(ge=0)] = 0
     """How many bytes of records; 0: the next more general setting."""
-    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0
+    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0.0
     """How old a record may be, in seconds or as `90s`, `15m`, `24h`, `7d`; 0: the next more general setting."""
 
     def retention(self) -> Retention:
@@ -328,7 +328,8 @@ def _explained(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, names(), 1, 0.4)
         return f"unknown setting {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _refuse_unknown_environment() -> None:
