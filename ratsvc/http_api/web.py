@@ -59,7 +59,7 @@ class Web:
     @property
     def contents(self) -> list[bytes]:
         """The files' contents."""
-        return [content for content, _ in self._files.values()]
+        return [file.content for file in (*self._files.values(), *self._client.values())]
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
