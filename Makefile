@@ -30,7 +30,7 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 
 faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
 	@tests/setup-system.sh
-	$(BIN)/python -m pytest tests/faults --faults=full $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/integration/streaming/test_large.py --faults=full $(ARGS)
 
 deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
 	tests/deploy/setup-tools.sh

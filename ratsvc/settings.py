@@ -92,9 +92,11 @@ class Limits(_Part):
     producers: Count = 10_000
     """Idempotent producers remembered."""
     idempotency_keys: Count = 10_000
-    """Idempotency keys of HTTP requests remembered: the newest."""
+    """Idempotency keys of HTTP requests and ids of uploads remembered: the newest."""
+    uploads: Count = 1_000
+    """Uploads whose place is at hand: the newest. That of any other is found again by reading what is stored of it."""
     producer_idle_s: Seconds = 7 * 86400.0
-    """How long a producer is remembered after its last record."""
+    """How long a producer, an idempotency key or the id of an upload is remembered after its last record."""
     unacknowledged_requests: Count = 1_024
     """Requests of one PublishStream that wait for their commit: beyond it the service stops reading it."""
     unacknowledged_bytes: Bytes = 8 * MIB

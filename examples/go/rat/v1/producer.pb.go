@@ -511,7 +511,19 @@ type UploadStart struct {
 	// The file's media type.
 	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Whether to end the stream after the file.
-	EndStream     bool `protobuf:"varint,5,opt,name=end_stream,json=endStream,proto3" json:"end_stream,omitempty"`
+	EndStream bool `protobuf:"varint,5,opt,name=end_stream,json=endStream,proto3" json:"end_stream,omitempty"`
+	// Names the upload among those to this stream: 1 to 64 of [A-Za-z0-9_-]. With it the upload can go on after a break,
+	// and a chunk that is sent again is not stored again. Without it a broken upload cannot go on.
+	UploadId string `protobuf:"bytes,6,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	// This incarnation of the upload. A newer one begins anew and shuts out all older ones; to go on with one, give what
+	// GetUpload says.
+	UploadEpoch uint64 `protobuf:"varint,7,opt,name=upload_epoch,json=uploadEpoch,proto3" json:"upload_epoch,omitempty"`
+	// Where in the file this call goes on: 0, or the size that GetUpload says. Another position is refused.
+	Position uint64 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
+	// The records' key.
+	Key string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	// The records' event type.
+	Event         string `protobuf:"bytes,10,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,10 +593,46 @@ func (x *UploadStart) GetEndStream() bool {
 	return false
 }
 
+func (x *UploadStart) GetUploadId() string {
+	if x != nil {
+		return x.UploadId
+	}
+	return ""
+}
+
+func (x *UploadStart) GetUploadEpoch() uint64 {
+	if x != nil {
+		return x.UploadEpoch
+	}
+	return 0
+}
+
+func (x *UploadStart) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *UploadStart) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *UploadStart) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
 // The end of an upload.
 type UploadEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The SHA-256 of all bytes. When it is set it is compared, and the upload refused when it differs.
+	// The SHA-256 of the whole file, also where this call went on with it. When it is set it is compared, and the upload
+	// refused when it differs.
 	Sha256        []byte `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -630,18 +678,20 @@ func (x *UploadEnd) GetSha256() []byte {
 // What became of an upload.
 type UploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many bytes were taken.
+	// How many bytes the file has.
 	Size uint64 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
-	// The SHA-256 of the bytes taken.
+	// The SHA-256 of the file, as it was stored.
 	Sha256 []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The offset of the first record.
 	FirstOffset uint64 `protobuf:"varint,3,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
 	// The offset of the last record.
 	LastOffset uint64 `protobuf:"varint,4,opt,name=last_offset,json=lastOffset,proto3" json:"last_offset,omitempty"`
-	// How many records were stored.
+	// How many records it takes: one a chunk, and the one after them.
 	Records uint64 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
 	// The log's epoch.
-	Epoch         string `protobuf:"bytes,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch string `protobuf:"bytes,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Whether retention has removed records of it already: readers that come now do not get the whole file.
+	Evicted       bool `protobuf:"varint,7,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +768,177 @@ func (x *UploadResponse) GetEpoch() string {
 	return ""
 }
 
+func (x *UploadResponse) GetEvicted() bool {
+	if x != nil {
+		return x.Evicted
+	}
+	return false
+}
+
+// Which upload is asked about.
+type GetUploadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream's name.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// What its UploadStart said.
+	UploadId      string `protobuf:"bytes,2,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUploadRequest) Reset() {
+	*x = GetUploadRequest{}
+	mi := &file_rat_v1_producer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUploadRequest) ProtoMessage() {}
+
+func (x *GetUploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rat_v1_producer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUploadRequest.ProtoReflect.Descriptor instead.
+func (*GetUploadRequest) Descriptor() ([]byte, []int) {
+	return file_rat_v1_producer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetUploadRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *GetUploadRequest) GetUploadId() string {
+	if x != nil {
+		return x.UploadId
+	}
+	return ""
+}
+
+// Where an upload stands.
+type GetUploadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its newest incarnation.
+	UploadEpoch uint64 `protobuf:"varint,1,opt,name=upload_epoch,json=uploadEpoch,proto3" json:"upload_epoch,omitempty"`
+	// How many bytes are stored: it goes on there.
+	Size uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// The SHA-256 of these bytes.
+	Sha256 []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Whether it is complete.
+	Complete bool `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
+	// How many records it takes so far.
+	Records uint64 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
+	// The offset of its first record.
+	FirstOffset uint64 `protobuf:"varint,6,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
+	// The offset of its last record so far.
+	LastOffset uint64 `protobuf:"varint,7,opt,name=last_offset,json=lastOffset,proto3" json:"last_offset,omitempty"`
+	// The log's epoch.
+	Epoch         string `protobuf:"bytes,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUploadResponse) Reset() {
+	*x = GetUploadResponse{}
+	mi := &file_rat_v1_producer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUploadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUploadResponse) ProtoMessage() {}
+
+func (x *GetUploadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rat_v1_producer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUploadResponse.ProtoReflect.Descriptor instead.
+func (*GetUploadResponse) Descriptor() ([]byte, []int) {
+	return file_rat_v1_producer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetUploadResponse) GetUploadEpoch() uint64 {
+	if x != nil {
+		return x.UploadEpoch
+	}
+	return 0
+}
+
+func (x *GetUploadResponse) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *GetUploadResponse) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *GetUploadResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *GetUploadResponse) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *GetUploadResponse) GetFirstOffset() uint64 {
+	if x != nil {
+		return x.FirstOffset
+	}
+	return 0
+}
+
+func (x *GetUploadResponse) GetLastOffset() uint64 {
+	if x != nil {
+		return x.LastOffset
+	}
+	return 0
+}
+
+func (x *GetUploadResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
 var File_rat_v1_producer_proto protoreflect.FileDescriptor
 
 const file_rat_v1_producer_proto_rawDesc = "" +
@@ -752,16 +973,22 @@ const file_rat_v1_producer_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x13.rat.v1.UploadStartH\x00R\x05start\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12%\n" +
 	"\x03end\x18\x03 \x01(\v2\x11.rat.v1.UploadEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\x8f\x01\n" +
+	"\x04part\"\x93\x02\n" +
 	"\vUploadStart\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12!\n" +
 	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x1d\n" +
 	"\n" +
-	"end_stream\x18\x05 \x01(\bR\tendStream\"#\n" +
+	"end_stream\x18\x05 \x01(\bR\tendStream\x12\x1b\n" +
+	"\tupload_id\x18\x06 \x01(\tR\buploadId\x12!\n" +
+	"\fupload_epoch\x18\a \x01(\x04R\vuploadEpoch\x12\x1a\n" +
+	"\bposition\x18\b \x01(\x04R\bposition\x12\x10\n" +
+	"\x03key\x18\t \x01(\tR\x03key\x12\x14\n" +
+	"\x05event\x18\n" +
+	" \x01(\tR\x05event\"#\n" +
 	"\tUploadEnd\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\xb0\x01\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\xca\x01\n" +
 	"\x0eUploadResponse\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12!\n" +
@@ -769,16 +996,31 @@ const file_rat_v1_producer_proto_rawDesc = "" +
 	"\vlast_offset\x18\x04 \x01(\x04R\n" +
 	"lastOffset\x12\x18\n" +
 	"\arecords\x18\x05 \x01(\x04R\arecords\x12\x14\n" +
-	"\x05epoch\x18\x06 \x01(\tR\x05epoch*Z\n" +
+	"\x05epoch\x18\x06 \x01(\tR\x05epoch\x12\x18\n" +
+	"\aevicted\x18\a \x01(\bR\aevicted\"G\n" +
+	"\x10GetUploadRequest\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1b\n" +
+	"\tupload_id\x18\x02 \x01(\tR\buploadId\"\xf2\x01\n" +
+	"\x11GetUploadResponse\x12!\n" +
+	"\fupload_epoch\x18\x01 \x01(\x04R\vuploadEpoch\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x1a\n" +
+	"\bcomplete\x18\x04 \x01(\bR\bcomplete\x12\x18\n" +
+	"\arecords\x18\x05 \x01(\x04R\arecords\x12!\n" +
+	"\ffirst_offset\x18\x06 \x01(\x04R\vfirstOffset\x12\x1f\n" +
+	"\vlast_offset\x18\a \x01(\x04R\n" +
+	"lastOffset\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\tR\x05epoch*Z\n" +
 	"\n" +
 	"Durability\x12\x1a\n" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DURABILITY_COMMITTED\x10\x01\x12\x16\n" +
-	"\x12DURABILITY_FLUSHED\x10\x022\xd4\x01\n" +
+	"\x12DURABILITY_FLUSHED\x10\x022\x96\x02\n" +
 	"\x0fProducerService\x12:\n" +
 	"\aPublish\x12\x16.rat.v1.PublishRequest\x1a\x17.rat.v1.PublishResponse\x12J\n" +
 	"\rPublishStream\x12\x16.rat.v1.PublishRequest\x1a\x1d.rat.v1.PublishStreamResponse(\x010\x01\x129\n" +
-	"\x06Upload\x12\x15.rat.v1.UploadRequest\x1a\x16.rat.v1.UploadResponse(\x01B\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3"
+	"\x06Upload\x12\x15.rat.v1.UploadRequest\x1a\x16.rat.v1.UploadResponse(\x01\x12@\n" +
+	"\tGetUpload\x12\x18.rat.v1.GetUploadRequest\x1a\x19.rat.v1.GetUploadResponseB\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3"
 
 var (
 	file_rat_v1_producer_proto_rawDescOnce sync.Once
@@ -793,7 +1035,7 @@ func file_rat_v1_producer_proto_rawDescGZIP() []byte {
 }
 
 var file_rat_v1_producer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rat_v1_producer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_rat_v1_producer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_rat_v1_producer_proto_goTypes = []any{
 	(Durability)(0),               // 0: rat.v1.Durability
 	(*PublishRequest)(nil),        // 1: rat.v1.PublishRequest
@@ -804,25 +1046,29 @@ var file_rat_v1_producer_proto_goTypes = []any{
 	(*UploadStart)(nil),           // 6: rat.v1.UploadStart
 	(*UploadEnd)(nil),             // 7: rat.v1.UploadEnd
 	(*UploadResponse)(nil),        // 8: rat.v1.UploadResponse
-	(*Record)(nil),                // 9: rat.v1.Record
-	(*status.Status)(nil),         // 10: google.rpc.Status
+	(*GetUploadRequest)(nil),      // 9: rat.v1.GetUploadRequest
+	(*GetUploadResponse)(nil),     // 10: rat.v1.GetUploadResponse
+	(*Record)(nil),                // 11: rat.v1.Record
+	(*status.Status)(nil),         // 12: google.rpc.Status
 }
 var file_rat_v1_producer_proto_depIdxs = []int32{
-	9,  // 0: rat.v1.PublishRequest.records:type_name -> rat.v1.Record
+	11, // 0: rat.v1.PublishRequest.records:type_name -> rat.v1.Record
 	2,  // 1: rat.v1.PublishRequest.producer:type_name -> rat.v1.ProducerRef
 	0,  // 2: rat.v1.PublishRequest.durability:type_name -> rat.v1.Durability
 	3,  // 3: rat.v1.PublishStreamResponse.ack:type_name -> rat.v1.PublishResponse
-	10, // 4: rat.v1.PublishStreamResponse.error:type_name -> google.rpc.Status
+	12, // 4: rat.v1.PublishStreamResponse.error:type_name -> google.rpc.Status
 	6,  // 5: rat.v1.UploadRequest.start:type_name -> rat.v1.UploadStart
 	7,  // 6: rat.v1.UploadRequest.end:type_name -> rat.v1.UploadEnd
 	1,  // 7: rat.v1.ProducerService.Publish:input_type -> rat.v1.PublishRequest
 	1,  // 8: rat.v1.ProducerService.PublishStream:input_type -> rat.v1.PublishRequest
 	5,  // 9: rat.v1.ProducerService.Upload:input_type -> rat.v1.UploadRequest
-	3,  // 10: rat.v1.ProducerService.Publish:output_type -> rat.v1.PublishResponse
-	4,  // 11: rat.v1.ProducerService.PublishStream:output_type -> rat.v1.PublishStreamResponse
-	8,  // 12: rat.v1.ProducerService.Upload:output_type -> rat.v1.UploadResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
+	9,  // 10: rat.v1.ProducerService.GetUpload:input_type -> rat.v1.GetUploadRequest
+	3,  // 11: rat.v1.ProducerService.Publish:output_type -> rat.v1.PublishResponse
+	4,  // 12: rat.v1.ProducerService.PublishStream:output_type -> rat.v1.PublishStreamResponse
+	8,  // 13: rat.v1.ProducerService.Upload:output_type -> rat.v1.UploadResponse
+	10, // 14: rat.v1.ProducerService.GetUpload:output_type -> rat.v1.GetUploadResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -849,7 +1095,7 @@ func file_rat_v1_producer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rat_v1_producer_proto_rawDesc), len(file_rat_v1_producer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	ProducerService_Publish_FullMethodName       = "/rat.v1.ProducerService/Publish"
 	ProducerService_PublishStream_FullMethodName = "/rat.v1.ProducerService/PublishStream"
 	ProducerService_Upload_FullMethodName        = "/rat.v1.ProducerService/Upload"
+	ProducerService_GetUpload_FullMethodName     = "/rat.v1.ProducerService/GetUpload"
 )
 
 // ProducerServiceClient is the client API for ProducerService service.
@@ -40,8 +41,13 @@ type ProducerServiceClient interface {
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishRequest, PublishStreamResponse], error)
-	// Publishes a file of any size as records of bytes, in order.
+	// Publishes a file of any size as records of bytes, in order. Each record's headers say which upload it is of, which
+	// chunk, and where in the file it begins; after the last chunk comes an empty record with the file's size and
+	// SHA-256. An upload with an upload_id can go on after a break: GetUpload says where.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
+	// Says where an upload stands. NOT_FOUND when it has not begun, or was forgotten; FAILED_PRECONDITION when records
+	// of it are no longer kept, so that it cannot go on.
+	GetUpload(ctx context.Context, in *GetUploadRequest, opts ...grpc.CallOption) (*GetUploadResponse, error)
 }
 
 type producerServiceClient struct {
@@ -88,6 +94,16 @@ func (c *producerServiceClient) Upload(ctx context.Context, opts ...grpc.CallOpt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProducerService_UploadClient = grpc.ClientStreamingClient[UploadRequest, UploadResponse]
 
+func (c *producerServiceClient) GetUpload(ctx context.Context, in *GetUploadRequest, opts ...grpc.CallOption) (*GetUploadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetUploadResponse)
+	err := c.cc.Invoke(ctx, ProducerService_GetUpload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ProducerServiceServer is the server API for ProducerService service.
 // All implementations must embed UnimplementedProducerServiceServer
 // for forward compatibility.
@@ -102,8 +118,13 @@ type ProducerServiceServer interface {
 	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	PublishStream(grpc.BidiStreamingServer[PublishRequest, PublishStreamResponse]) error
-	// Publishes a file of any size as records of bytes, in order.
+	// Publishes a file of any size as records of bytes, in order. Each record's headers say which upload it is of, which
+	// chunk, and where in the file it begins; after the last chunk comes an empty record with the file's size and
+	// SHA-256. An upload with an upload_id can go on after a break: GetUpload says where.
 	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
+	// Says where an upload stands. NOT_FOUND when it has not begun, or was forgotten; FAILED_PRECONDITION when records
+	// of it are no longer kept, so that it cannot go on.
+	GetUpload(context.Context, *GetUploadRequest) (*GetUploadResponse, error)
 	mustEmbedUnimplementedProducerServiceServer()
 }
 
@@ -122,6 +143,9 @@ func (UnimplementedProducerServiceServer) PublishStream(grpc.BidiStreamingServer
 }
 func (UnimplementedProducerServiceServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method Upload not implemented")
+}
+func (UnimplementedProducerServiceServer) GetUpload(context.Context, *GetUploadRequest) (*GetUploadResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetUpload not implemented")
 }
 func (UnimplementedProducerServiceServer) mustEmbedUnimplementedProducerServiceServer() {}
 func (UnimplementedProducerServiceServer) testEmbeddedByValue()                         {}
@@ -176,6 +200,24 @@ func _ProducerService_Upload_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProducerService_UploadServer = grpc.ClientStreamingServer[UploadRequest, UploadResponse]
 
+func _ProducerService_GetUpload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUploadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProducerServiceServer).GetUpload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProducerService_GetUpload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProducerServiceServer).GetUpload(ctx, req.(*GetUploadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ProducerService_ServiceDesc is the grpc.ServiceDesc for ProducerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -186,6 +228,10 @@ var ProducerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Publish",
 			Handler:    _ProducerService_Publish_Handler,
+		},
+		{
+			MethodName: "GetUpload",
+			Handler:    _ProducerService_GetUpload_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
