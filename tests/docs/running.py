@@ -185,12 +185,13 @@ class Page:
             await page.goto(f"http://{self._addresses['RATSVC_HTTP']}/healthz")
             await page.evaluate("globalThis.over = new Promise((resolve) => { globalThis.ran = resolve; }); 0")
             await page.add_script_tag(type="module", content=code + "\nglobalThis.ran();")
-            over = asyncio.ensure_future(page.evaluate("globalThis.over"))
+            waited = output.begins(block) if block.goes_on else page.evaluate("globalThis.over")
+            over = asyncio.ensure_future(waited)
             await asyncio.wait({over, failed}, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
                 over.cancel()
                 failed.result()
-            if block.shown is not None or block.goes_on:
+            if block.shown is not None:
                 await output.begins(block)
             await browser.close()
 
