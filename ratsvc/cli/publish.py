@@ -14,6 +14,7 @@ import typer
 from rich.progress import Progress
 
 from ratsvc.cli import UsageError
+from ratsvc.cli.addresses import GRPC, GrpcAddress, reachable
 from ratsvc.cli.uploading import bar, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
@@ -44,7 +45,7 @@ def publish(
     file: Annotated[Path | None, typer.Option(help="Read this file instead of standard input.")] = None,
     key: Annotated[str, typer.Option(help="The records' key.")] = "",
     event: Annotated[str, typer.Option(help="The records' event type.")] = "",
-    grpc: Annotated[str, typer.Option("--grpc", help="The service's gRPC address.")] = "127.0.0.1:50051",
+    grpc: GrpcAddress = GRPC,
     timeout: Annotated[
         float,
         typer.Option(help="Seconds until a record that is not acknowledged fails, or an upload that stands still."),
@@ -73,11 +74,11 @@ def publish(
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
     if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
-        run_upload(stream, file, key, event, grpc, timeout, resume=resume, end=end)
+        run_upload(stream, file, key, event, reachable(grpc), timeout, resume=resume, end=end)
         return
     if resume or end:
         raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
-    last = asyncio.run(_publish(stream, values, form, file, key, event, grpc, timeout))
+    last = asyncio.run(_publish(stream, values, form, file, key, event, reachable(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
 

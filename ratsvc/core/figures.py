@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from ratsvc.core.record import Batch, Gap, Item
@@ -82,10 +82,18 @@ class Figures:
     """The same, as they were written."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """gRPC calls ended, by method and code."""
+    open_calls: Counter[str] = field(default_factory=Counter)
+    """gRPC calls under way, by method."""
     call_seconds: dict[str, Histogram] = field(default_factory=dict)
     http_requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     """HTTP requests ended, by route and status."""
     http_seconds: dict[str, Histogram] = field(default_factory=dict)
+    http_open: dict[object, Callable[[], int]] = field(default_factory=dict)
+    """Open HTTP connections, each with what tells how many bytes wait to be written to it."""
+    http_connections_refused: int = 0
+    """HTTP connections turned away because there were too many."""
+    http_active: int = 0
+    """HTTP requests under way; a connection has one at a time."""
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A gRPC call ended."""

@@ -28,6 +28,7 @@ from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
+    from ratsvc.observability.tracing import Tracing
 
 MAX_SNAPSHOT_KEYS = 10_000
 LATEST = Latest()
@@ -148,6 +149,11 @@ class Subscription:
     def figures(self) -> Figures:
         """Where what is delivered is counted."""
         return self._broker.figures
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans; None where tracing is off."""
+        return self._broker.tracing
 
     def leave(self, reason: str) -> None:
         """Asks the reader to come back later: the subscription ends with a Reconnect."""

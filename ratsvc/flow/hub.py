@@ -10,6 +10,7 @@ Cost of a commit: O(selections of its streams) + one encoding a lane + one write
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from time import monotonic, perf_counter
 from typing import Protocol
@@ -234,6 +235,15 @@ class Hub:
                 if lane.members:
                     lane.publish(ready)
             selection.wake()
+
+    def live_readers(self, batches: Sequence[Batch]) -> Counter[str]:
+        """How many readers batches are written to at once, by format."""
+        found: Counter[str] = Counter()
+        for selection in {one for batch in batches for one in self._of_stream.get(batch.stream, ())}:
+            for lane in selection.lanes.values():
+                if lane.members:
+                    found[lane.encoder.name] += len(lane.members)
+        return found
 
     def tick(self, now: float, offset: int) -> None:
         """Sends the heartbeats that are due, and forgets empty lanes."""

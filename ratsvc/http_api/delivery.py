@@ -115,14 +115,21 @@ def _encoded(subscription: Subscription, fmt: Format, items: list[Item], coding:
     figures.encoding_seconds += perf_counter() - began
     if coding is None:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        figures.told(fmt.name, items, len(data))
+        _count(subscription, fmt, items, len(data), began)
         yield data
         return
     written = 0
     for block in coding.coded(fmt.key, items, pieces):
         written += len(block)
         yield block
-    figures.told(fmt.name, items, written)
+    _count(subscription, fmt, items, written, began)
+
+
+def _count(subscription: Subscription, fmt: Format, items: list[Item], size: int, began: float) -> None:
+    """The items are written, in `size` bytes."""
+    subscription.figures.told(fmt.name, items, size)
+    if subscription.tracing is not None:
+        subscription.tracing.delivered(items, fmt.name, size, began)
 
 
 def _breaks(fmt: Format, items: list[Item], subscription: Subscription) -> bool:

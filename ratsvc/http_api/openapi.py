@@ -39,6 +39,7 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong, and what was expected"},
+        "request_id": {"type": "string", "description": "The request's id, which the service's log has too"},
         "field": {"type": "string", "description": "The parameter, header or part of the body that was wrong"},
     },
 }
