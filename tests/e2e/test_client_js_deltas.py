@@ -160,8 +160,8 @@ async def test_documents_of_a_service_are_whole_over_lost_connections(node: str,
     buses: list[dict[str, Any]] = [{"name": f"bus {n}", "about": "x" * 200, "stops": ["a", "b"]} for n in range(3)]
     sent = []
     async with (
-        running(retry_ms=100) as server,
-        cutting(server.http_port, 12_000, seed=4) as proxy,
+        running(retry_ms=100, compression={"enabled": False}) as server,
+        cutting(server.http_port, 6_000, seed=4) as proxy,
         Producer(server.grpc_addr) as producer,
     ):
         for n in range(400):
