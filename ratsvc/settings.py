@@ -76,6 +76,9 @@ class Limits(_Part):
     """The whole log."""
     tail_bytes: Bytes = 16 * MIB
     """The newest records with their encodings, shared by all readers."""
+    snapshot_keys: Count = 100_000
+    """Keys, with their event types, of the streams that are read with `snapshot=key`: where the newest record of each
+    is, is remembered, about 200 bytes a key. Over it such a read is refused."""
     reader_bytes: Bytes = 256 * 1024
     """Waiting to be written to one reader: beyond it the reader reads on from the log at its own pace."""
     producers: Count = 10_000

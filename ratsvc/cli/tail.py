@@ -29,6 +29,7 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
     key: Annotated[list[str] | None, typer.Option(help="Only records with this key. Repeatable.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Only records of this event type. Repeatable.")] = None,
+    snapshot: Annotated[bool, typer.Option("--snapshot", help="First the newest record of each key.")] = False,
     form: Annotated[
         str | None, typer.Option("--format", help=f"Write the body as it comes: {', '.join(FORMATS)}.")
     ] = None,
@@ -41,18 +42,20 @@ def tail(
 
     Examples:
       ratsvc tail 'demo.>' --from -10
+      ratsvc tail prices --snapshot
       ratsvc tail orders --from earliest --until now | jq .total
       ratsvc tail files.report --from earliest --until now --format chunked > report.pdf
     """
     url = http if "://" in http else f"http://{http}"
     if form is None and sys.stdout.isatty():
         consumer = Consumer(url, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
-                            retries=5)  # fmt: skip
+                            snapshot=snapshot, retries=5)  # fmt: skip
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
     query += [(name, text) for name, texts in (("key", key), ("event", event)) for text in texts or ()]
     query += [(name, str(value)) for name, value in (("until", until), ("limit", limit)) if value is not None]
+    query += [("snapshot", "key")] if snapshot else []
     _raw(url, query)
 
 

@@ -40,6 +40,7 @@ class Consumer:
         from_: `latest`, `earliest`, `-N`, a time or a cursor.
         until, limit: where to stop.
         keys, events: what to take.
+        snapshot: first the newest record of each key, then what comes; after a gap the state begins anew.
         format: `binary` keeps types; `sse` and `ndjson` give what JSON can say.
         on_gap: called with each gap; without it a gap is part of the iteration.
         heartbeat_s: the longest silence; after 2.5 times as long the connection is taken for dead.
@@ -56,6 +57,7 @@ class Consumer:
         limit: int | None = None,
         keys: Sequence[str] = (),
         events: Sequence[str] = (),
+        snapshot: bool = False,
         format: Literal["sse", "ndjson", "binary"] = "binary",
         on_gap: Callable[[GapSeen], None] | None = None,
         heartbeat_s: float = 15.0,
@@ -69,6 +71,8 @@ class Consumer:
         self._query += [("heartbeat", f"{heartbeat_s:g}")]
         if format != "binary":
             self._query.append(("view", "record"))
+        if snapshot:
+            self._query.append(("snapshot", "key"))
         if until is not None:
             self._query.append(("until", until))
         self._from = from_

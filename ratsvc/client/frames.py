@@ -142,7 +142,7 @@ def _records(batch: pb.RecordBatch, epoch: str) -> list[Received]:
         Received(
             batch.stream,
             offset,
-            f"{epoch}-{offset}",
+            f"{epoch}-{offset}~{batch.snapshot}" if batch.snapshot else f"{epoch}-{offset}",
             time,
             from_data_value(record.value),
             record.key,

@@ -115,6 +115,11 @@ class Batch:
         return len(self.offsets)
 
     @property
+    def point(self) -> int:
+        """The point of the snapshot that these records are told in; 0: in none."""
+        return 0
+
+    @property
     def records(self) -> list[bytes]:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
@@ -219,6 +224,26 @@ class Batch:
         )
 
 
+class Told(Batch):
+    """A batch as it is told to one reader, or to several in the same state. Shares what the batch holds."""
+
+    __slots__ = ("_point",)
+
+    def __init__(self, batch: Batch, point: int = 0) -> None:
+        for name in Batch.__slots__:
+            setattr(self, name, getattr(batch, name))
+        self._encoded, self._cool = {}, False
+        self._point = point
+
+    @property
+    def point(self) -> int:
+        return self._point
+
+    def part(self, start: int, stop: int) -> Batch:
+        found = super().part(start, stop)
+        return found if found is self else Told(found, self._point)
+
+
 class GapReason(Enum):
     """Why records are missing."""
 
@@ -243,26 +268,30 @@ class Gap:
 
 @dataclass(slots=True, frozen=True)
 class End:
-    """Nothing more comes: `reason` is ended, deleted, limit or until."""
+    """Nothing more comes: `reason` is ended, deleted, limit or until. `point`: of the snapshot that it comes in."""
 
     offset: int
     reason: str
+    point: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class Heartbeat:
-    """Nothing new; the reader's position is `offset`."""
+    """Nothing new; the reader's position is `offset`, or, with a `point`, within a snapshot."""
 
     offset: int
+    point: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class Reconnect:
-    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled."""
+    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled.
+    `point`: of the snapshot that it comes in."""
 
     offset: int
     retry_ms: int
     reason: str
+    point: int = 0
 
 
 Item = Batch | Gap | End | Heartbeat | Reconnect

@@ -26,6 +26,7 @@ from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
+from ratsvc.flow.snapshots import Snapshots
 from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
 from ratsvc.names import matches
@@ -59,6 +60,7 @@ class Broker:
         self.figures = Figures()
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
+        self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -238,7 +240,7 @@ class Broker:
                     break
                 if not items:
                     await subscription.wait(deadline - monotonic())
-            return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
+            return Page(batches, gaps, subscription.cursor, ended)
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:
         """What comes after `after`: from the tail where it is all there, else from the log. See `Log.read`."""
@@ -278,6 +280,7 @@ class Broker:
             "queue_records": self._queue.pending_items,
             "queue_bytes": self._queue.pending_bytes,
             "subscriptions": len(self.subscriptions),
+            "snapshot_keys": self.snapshots.keys,
             "producers": len(self.log.dedupe.producers),
             "log_evicted_records_total": self.log.evicted,
             "publish_requests_total": self.figures.requests,
@@ -328,6 +331,7 @@ class Broker:
             self.tail.add(batch)
             self.figures.records += len(batch)
             self.figures.bytes += batch.size
+        self.snapshots.committed(batches)
 
     async def _tick(self) -> None:
         while not self._stopping.is_set():
@@ -335,6 +339,7 @@ class Broker:
                 await asyncio.wait_for(self._stopping.wait(), TICK_S)
             except TimeoutError:
                 self.hub.tick(monotonic(), self.log.last_offset)
+                self.snapshots.tend()
                 await self.log.tend()
 
     def _stopped(self, task: asyncio.Task[None]) -> None:

@@ -21,14 +21,15 @@ from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
-from ratsvc.errors import InvalidArgument, StreamNotFound
+from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
 from ratsvc.flow.hub import Encoder, Lane
+from ratsvc.flow.snapshots import Snapshot
 from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
 
-MAX_SNAPSHOT_KEYS = 10_000
+MAX_SKIPPED_KEYS = 10_000
 LATEST = Latest()
 
 
@@ -81,10 +82,12 @@ class Subscription:
         self._told = 0
         self._damaged = 0
         self._leave: Reconnect | None = None
+        self._snapshot: Snapshot | None = None
         self._deadline: float | None = None
         self.position = 0
         """Everything up to this offset was given, or is not wanted."""
-        self.start_offset = 0
+        self.start = Cursor(broker.epoch, 0)
+        """Where it starts."""
         self.start_gap: Gap | None = None
         self.at_end = False
         self.format = ""
@@ -99,13 +102,17 @@ class Subscription:
 
         Raises:
             StreamNotFound: `must_exist`, and a stream does not.
-            InvalidArgument: `until` is a cursor of another epoch.
+            InvalidArgument: `until` is a cursor of another epoch; a snapshot is asked for with a start or end that
+                contradict it.
+            TooLarge: the streams have too many keys for a snapshot.
         """
         request, log = self._request, self._broker.log
         if request.must_exist:
             for name in request.streams:
                 if not is_pattern(name) and name not in self._selection.streams:
                     raise StreamNotFound(f"there is no stream {name!r}", field="stream")
+        if request.snapshot:
+            _check_snapshot(request)
         match request.until:
             case "now":
                 self._until = log.last_offset
@@ -115,12 +122,12 @@ class Subscription:
                 self._until = offset
         self.position, self.start_gap = await self._start(request.start)
         self._told = self.start_gap.to if self.start_gap else self.position
-        self.start_offset = self.position
-        if self.start_gap:
-            self._queued.append(self.start_gap)
-        self.at_end = self._all_ended() and all(i.last_offset <= self.position for i in self._streams())
         if request.snapshot:
-            await self._queue_newest(0, log.last_offset)
+            await self._begin_snapshot(request.start)
+        if self.start_gap:
+            self._queued += [self.start_gap, *self._place_in_snapshot()]
+        self.start = self.cursor
+        self.at_end = not self._snapshot and self._all_ended() and self._is_at_end()
         lifetime = self._broker.settings.subscription_lifetime_s
         self._deadline = monotonic() + lifetime * random.uniform(0.9, 1.1) if lifetime else None
         return self
@@ -138,6 +145,13 @@ class Subscription:
         if self._broker.unsubscribe(self):
             self._broker.figures.disconnects[self.reason] += 1
             self._broker.hub.release(self._selection)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where a reader who comes back goes on."""
+        if self._snapshot is not None and self._snapshot.point:
+            return Cursor(self._broker.epoch, self._snapshot.at, self._snapshot.point)
+        return Cursor(self._broker.epoch, self.position)
 
     @property
     def figures(self) -> Figures:
@@ -168,12 +182,14 @@ class Subscription:
             return items
         if self._leave is not None or (self._deadline is not None and monotonic() >= self._deadline):
             leave = self._leave or Reconnect(0, self._broker.settings.retry_ms, "lifetime")
-            return self._finish(Reconnect(self.position, leave.retry_ms, leave.reason))
+            return self._finish(self._reconnect(leave.retry_ms, leave.reason))
         streams = self._streams()
         gap = self._broker.log.registry.gap(self._request.streams, streams, max(self.position, self._told))
         if gap is not None and (self._until is None or gap.after < self._until):
             self._told = gap.to
-            return [gap]
+            return [gap, *await self._begin_again()]
+        if self._snapshot is not None:
+            return await self._go_on(self._snapshot)
         items = await self._read(streams)
         if self._left == 0:
             return [*items, *self._finish(End(self.position, "limit"))]
@@ -182,7 +198,7 @@ class Subscription:
         if self._until is not None and self._until <= self._broker.log.last_offset:
             self.position = max(self.position, self._until)
             return self._finish(End(self.position, "until"))
-        if self._all_ended() and all(info.last_offset <= self.position for info in self._streams()):
+        if self._all_ended() and self._is_at_end():
             return self._finish(End(self.position, "ended"))
         self._current = True
         return []
@@ -241,6 +257,13 @@ class Subscription:
             and all(info.ended for info in streams.values())
         )
 
+    def _is_at_end(self) -> bool:
+        return all(info.last_offset <= self.position for info in self._selection.streams.values())
+
+    def _reconnect(self, retry_ms: int, reason: str) -> Reconnect:
+        place = self.cursor
+        return Reconnect(place.offset, retry_ms, reason, place.point)
+
     def _finish(self, last: End | Reconnect) -> list[Item]:
         self._finished = True
         self.reason = last.reason
@@ -264,7 +287,7 @@ class Subscription:
                 lost = max((i.evicted_through for i in streams if i.evicted_time_ns >= time_ns), default=0)
                 return after, Gap(0, lost, GapReason.RETENTION) if lost else None
             case Cursor(epoch, offset):
-                if epoch == log.epoch and offset <= log.last_offset:
+                if epoch == log.epoch and max(offset, start.point) <= log.last_offset:
                     return offset, None
                 oldest = self._oldest(streams)
                 return oldest, Gap(offset, oldest, GapReason.EPOCH, from_epoch=epoch)
@@ -273,6 +296,58 @@ class Subscription:
         """The offset before everything that is kept."""
         kept = [info.first_offset - 1 for info in streams if info.records]
         return max(min(kept, default=self._broker.log.last_offset), 0)
+
+    async def _begin_snapshot(self, start: Start = LATEST) -> None:
+        """Begins a snapshot, or goes on with the one that `start` lies in; a reader that has read on from one, and
+        whose place is still there, needs none. Raises TooLarge."""
+        request, snapshots = self._request, self._broker.snapshots
+        at = point = 0
+        if isinstance(start, Cursor) and not self.start_gap:
+            if not start.point:
+                return
+            at, point = start.offset, start.point
+        await snapshots.ready(self._streams())
+        self._snapshot = Snapshot(snapshots, self._streams, request.keys, request.events, at, point)
+        self.position = self._told = self._snapshot.point
+        if not self._snapshot.point:
+            self._snapshot = None
+
+    async def _begin_again(self) -> list[Item]:
+        """After a gap: the state anew, for a reader of snapshots. What it would have been given instead is in it."""
+        if not self._request.snapshot:
+            return []
+        try:
+            await self._begin_snapshot()
+        except TooLarge:
+            return []  # then it gets all that is kept, one by one
+        return self._place_in_snapshot()
+
+    def _place_in_snapshot(self) -> list[Item]:
+        """Moves the reader's place to where the snapshot is, after a gap."""
+        place = self.cursor
+        return [Heartbeat(place.offset, place.point)] if place.point else []
+
+    async def _go_on(self, snapshot: Snapshot) -> list[Item]:
+        """The next records of the snapshot; a heartbeat when it is over."""
+        items: list[Batch] = []
+        try:
+            while not items and not snapshot.is_over:
+                items += await snapshot.next(self._broker.settings.limits.reader_bytes)
+        except TooLarge:
+            return self._finish(self._reconnect(self._broker.settings.retry_ms, "overload"))
+        if self._left is not None:
+            for at, batch in enumerate(items):
+                items[at] = kept = batch.part(0, self._left)
+                self._left -= len(kept)
+                if not self._left:
+                    snapshot.at = kept.last
+                    return [*items[: at + 1], *self._finish(End(kept.last, "limit", snapshot.point))]
+        if snapshot.is_over:
+            self._snapshot = None
+            if self._request.until == "now":
+                self._until = self._broker.log.last_offset  # what was replaced while it was sent comes after it
+            return [*items, Heartbeat(self.position)]
+        return [*items]
 
     async def _read(self, streams: list[StreamInfo]) -> list[Item]:
         """The next records, filtered; moves the position."""
@@ -324,7 +399,7 @@ class Subscription:
 
     async def _too_slow(self, end: int) -> list[Item]:
         if self._request.overflow is Overflow.DISCONNECT:
-            return self._finish(Reconnect(self.position, self._broker.settings.retry_ms, "slow"))
+            return self._finish(self._reconnect(self._broker.settings.retry_ms, "slow"))
         after = self.position
         seen = await self._queue_newest(after, end)
         kept = sum(len(item) for item in self._queued if isinstance(item, Batch))
@@ -351,13 +426,27 @@ class Subscription:
                 for at, key in enumerate(kept.keys or [""] * len(kept)):
                     newest.pop((kept.stream, key), None)
                     newest[kept.stream, key] = (kept, at)
-                while len(newest) > MAX_SNAPSHOT_KEYS:
+                while len(newest) > MAX_SKIPPED_KEYS:
                     del newest[next(iter(newest))]
             if not batches or isinstance(batches[-1], Gap):
                 break
             await asyncio.sleep(0)
         self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
         return seen
+
+
+def _check_snapshot(request: ReadRequest) -> None:
+    """Refuses what contradicts a snapshot."""
+    if isinstance(request.start, Earliest | LastN | SinceTime):
+        raise InvalidArgument(
+            "snapshot and from exclude each other: a snapshot is of now; from may only be a cursor, to go on after one",
+            field="snapshot",
+        )
+    if isinstance(request.until, Cursor):
+        raise InvalidArgument(
+            "snapshot and until exclude each other: a snapshot is of now; until may only be 'now', to end after it",
+            field="snapshot",
+        )
 
 
 class _Live:

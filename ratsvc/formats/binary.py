@@ -44,7 +44,7 @@ class Frames(Format):
         """The pieces of a batch's frame, and their size."""
         time = Timestamp()
         time.FromNanoseconds(batch.time_ns)
-        message = pb.RecordBatch(stream=batch.stream, first_offset=batch.first, time=time)
+        message = pb.RecordBatch(stream=batch.stream, first_offset=batch.first, time=time, snapshot=batch.point)
         if not isinstance(batch.offsets, range):
             message.offsets.extend(batch.offsets)
         head = message.SerializeToString()
@@ -54,20 +54,20 @@ class Frames(Format):
         # Fields may come in any order (protobuf encoding guide): the records follow the rest.
         return [start, head, *run], len(start) + size
 
-    def start(self, offset: int) -> bytes:
-        return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset), epoch=self.epoch)))
+    def start(self, offset: int, point: int = 0) -> bytes:
+        return self._frame(pb.Frame(start=pb.Start(cursor=self.cursor(offset, point), epoch=self.epoch)))
 
     def gap(self, gap: Gap) -> bytes:
         return self._frame(pb.Frame(gap=gap_message(gap, self.epoch)))
 
     def end(self, end: End) -> bytes:
-        return self._frame(pb.Frame(end=pb.End(cursor=self.cursor(end.offset), reason=end.reason)))
+        return self._frame(pb.Frame(end=pb.End(cursor=self.cursor(end.offset, end.point), reason=end.reason)))
 
-    def heartbeat(self, offset: int) -> bytes:
-        return self._frame(pb.Frame(heartbeat=pb.Heartbeat(cursor=self.cursor(offset))))
+    def heartbeat(self, offset: int, point: int = 0) -> bytes:
+        return self._frame(pb.Frame(heartbeat=pb.Heartbeat(cursor=self.cursor(offset, point))))
 
     def reconnect(self, reconnect: Reconnect) -> bytes:
-        cursor = self.cursor(reconnect.offset)
+        cursor = self.cursor(reconnect.offset, reconnect.point)
         word = pb.Reconnect(cursor=cursor, retry_ms=reconnect.retry_ms, reason=reconnect.reason)
         return self._frame(pb.Frame(reconnect=word))
 

@@ -12,6 +12,7 @@ from typing import cast
 
 import msgspec
 
+from ratsvc.core.cursor import cursor_text
 from ratsvc.core.record import Batch, End, Gap, Reconnect
 from ratsvc.quickmem import json_lines, wire
 
@@ -49,7 +50,9 @@ def records(batch: Batch, epoch: str, int64_as_string: bool = False) -> list[obj
             RecordView,
             repeat(batch.stream),
             batch.offsets,
-            [f"{epoch}-{offset}" for offset in batch.offsets],
+            [cursor_text(epoch, offset, point) for offset in batch.offsets]
+            if (point := batch.point)
+            else [f"{epoch}-{offset}" for offset in batch.offsets],
             repeat(rfc3339(batch.time_ns)),
             batch.keys or repeat(""),
             batch.events or repeat(""),
@@ -80,13 +83,13 @@ def gap_object(gap: Gap, epoch: str) -> dict[str, object]:
 
 def end_object(end: End, epoch: str) -> dict[str, object]:
     """`{"cursor", "reason"}`."""
-    return {"cursor": f"{epoch}-{end.offset}", "reason": end.reason}
+    return {"cursor": cursor_text(epoch, end.offset, end.point), "reason": end.reason}
 
 
 def reconnect_object(reconnect: Reconnect, epoch: str) -> dict[str, object]:
     """`{"cursor", "retry_ms", "reason"}`."""
     return {
-        "cursor": f"{epoch}-{reconnect.offset}",
+        "cursor": cursor_text(epoch, reconnect.offset, reconnect.point),
         "retry_ms": reconnect.retry_ms,
         "reason": reconnect.reason,
     }

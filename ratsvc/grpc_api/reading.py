@@ -56,11 +56,12 @@ def page(request: pb.FetchRequest, settings: Settings) -> tuple[ReadRequest, flo
     start = getattr(request, "from")
     read = ReadRequest(
         _streams(request.streams, settings),
-        parse_start(start) if start else Earliest(),
+        parse_start(start) if start or request.snapshot else Earliest(),
         limit=request.limit or DEFAULT_PAGE,
         keys=_filters(request.keys, "keys"),
         events=_filters(request.events, "events"),
         must_exist=True,
+        snapshot=request.snapshot,
     )
     return read, _seconds(request.wait, "wait", 0.0, MAX_WAIT_S)
 

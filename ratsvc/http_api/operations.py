@@ -34,6 +34,7 @@ METRICS = {
     "queue_records": "Records that wait for their commit.",
     "queue_bytes": "Bytes of records that wait for their commit.",
     "subscriptions": "Readers now.",
+    "snapshot_keys": "Keys whose newest records are remembered for snapshots.",
     "producers": "Idempotent producers remembered.",
     "publish_requests_total": "Publishes taken.",
     "records_total": "Records committed.",

@@ -46,18 +46,20 @@ class Record(_message.Message):
     def __init__(self, value: _Optional[_Union[_value_pb2.DataValue, _Mapping]] = ..., key: _Optional[str] = ..., event: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RecordBatch(_message.Message):
-    __slots__ = ("stream", "records", "first_offset", "time", "offsets")
+    __slots__ = ("stream", "records", "first_offset", "time", "offsets", "snapshot")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     stream: str
     records: _containers.RepeatedCompositeFieldContainer[Record]
     first_offset: int
     time: _timestamp_pb2.Timestamp
     offsets: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, stream: _Optional[str] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., first_offset: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
+    snapshot: int
+    def __init__(self, stream: _Optional[str] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., first_offset: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offsets: _Optional[_Iterable[int]] = ..., snapshot: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("start", "batch", "gap", "end", "heartbeat", "reconnect")
