@@ -30,6 +30,9 @@ def tail(
     key: Annotated[list[str] | None, typer.Option(help="Only records with this key. Repeatable.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Only records of this event type. Repeatable.")] = None,
     snapshot: Annotated[bool, typer.Option("--snapshot", help="First the newest record of each key.")] = False,
+    delta: Annotated[
+        bool, typer.Option("--delta", help="Have only sent what changed: in a pipe, as JSON patches (RFC 6902).")
+    ] = False,
     form: Annotated[
         str | None, typer.Option("--format", help=f"Write the body as it comes: {', '.join(FORMATS)}.")
     ] = None,
@@ -49,13 +52,14 @@ def tail(
     url = http if "://" in http else f"http://{http}"
     if form is None and sys.stdout.isatty():
         consumer = Consumer(url, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
-                            snapshot=snapshot, retries=5)  # fmt: skip
+                            snapshot=snapshot, delta=delta, retries=5)  # fmt: skip
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
     query += [(name, text) for name, texts in (("key", key), ("event", event)) for text in texts or ()]
     query += [(name, str(value)) for name, value in (("until", until), ("limit", limit)) if value is not None]
     query += [("snapshot", "key")] if snapshot else []
+    query += [("delta", "json-patch")] if delta else []
     _raw(url, query)
 
 

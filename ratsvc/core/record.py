@@ -120,6 +120,12 @@ class Batch:
         return 0
 
     @property
+    def patches(self) -> Sequence[Sequence[object] | None] | None:
+        """By record, the operations that make its value of its key's record before it, where those are told instead;
+        None where there are none at all."""
+        return None
+
+    @property
     def records(self) -> list[bytes]:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
@@ -225,23 +231,51 @@ class Batch:
 
 
 class Told(Batch):
-    """A batch as it is told to one reader, or to several in the same state. Shares what the batch holds."""
+    """A batch as it is told to one reader, or to several in the same state. Shares what the batch holds.
 
-    __slots__ = ("_point",)
+    Args:
+        point: of the snapshot that the records are told in.
+        patches: by record, its patch, or None where its whole value is told.
+        bases: by record, the offset of the record that its patch is for; 0 where there is none.
+    """
 
-    def __init__(self, batch: Batch, point: int = 0) -> None:
+    __slots__ = ("_bases", "_batch", "_patches", "_point")
+
+    def __init__(
+        self,
+        batch: Batch,
+        point: int = 0,
+        patches: Sequence[Sequence[object] | None] | None = None,
+        bases: tuple[int, ...] = (),
+    ) -> None:
         for name in Batch.__slots__:
             setattr(self, name, getattr(batch, name))
         self._encoded, self._cool = {}, False
+        self._batch = batch
         self._point = point
+        self._patches = patches
+        self._bases = bases
 
     @property
     def point(self) -> int:
         return self._point
 
+    @property
+    def patches(self) -> Sequence[Sequence[object] | None] | None:
+        return self._patches
+
     def part(self, start: int, stop: int) -> Batch:
         found = super().part(start, stop)
-        return found if found is self else Told(found, self._point)
+        patches = self._patches[start:stop] if self._patches else None
+        return found if found is self else Told(found, self._point, patches, self._bases[start:stop])
+
+    def encoded(self, key: Hashable, encode: Callable[[Batch], Encoding]) -> Encoding:
+        if not self._bases:
+            return super().encoded(key, encode)
+        return self._batch.encoded((key, self._bases), lambda _: encode(self))
+
+    def is_encoded(self, key: Hashable) -> bool:
+        return self._batch.is_encoded((key, self._bases)) if self._bases else super().is_encoded(key)
 
 
 class GapReason(Enum):

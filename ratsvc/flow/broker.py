@@ -23,6 +23,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.core.segqueue import SegQueue
 from ratsvc.core.tail import Tail
 from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.flow.deltas import Deltas
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
@@ -61,6 +62,7 @@ class Broker:
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
+        self.deltas = Deltas(limits.delta_bytes)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -281,6 +283,7 @@ class Broker:
             "queue_bytes": self._queue.pending_bytes,
             "subscriptions": len(self.subscriptions),
             "snapshot_keys": self.snapshots.keys,
+            "delta_bytes": self.deltas.bytes,
             "producers": len(self.log.dedupe.producers),
             "log_evicted_records_total": self.log.evicted,
             "publish_requests_total": self.figures.requests,

@@ -22,6 +22,7 @@ from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
+from ratsvc.flow.deltas import DeltaLane, Since, told
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.flow.snapshots import Snapshot
 from ratsvc.names import is_pattern
@@ -55,6 +56,8 @@ class ReadRequest:
     heartbeat_s: float | None = None
     must_exist: bool = False
     snapshot: bool = False
+    delta: bool = False
+    """Whether values are told as patches, where the reader has the one before."""
 
 
 class Wire(Protocol):
@@ -82,6 +85,9 @@ class Subscription:
         self._told = 0
         self._damaged = 0
         self._leave: Reconnect | None = None
+        self._documents = broker.deltas.reader() if request.delta else None
+        self.since = Since(0)
+        """Which documents it has: see `deltas`."""
         self._snapshot: Snapshot | None = None
         self._deadline: float | None = None
         self.position = 0
@@ -127,6 +133,7 @@ class Subscription:
         if self.start_gap:
             self._queued += [self.start_gap, *self._place_in_snapshot()]
         self.start = self.cursor
+        self.since = Since(self.position)
         self.at_end = not self._snapshot and self._all_ended() and self._is_at_end()
         lifetime = self._broker.settings.subscription_lifetime_s
         self._deadline = monotonic() + lifetime * random.uniform(0.9, 1.1) if lifetime else None
@@ -145,6 +152,8 @@ class Subscription:
         if self._broker.unsubscribe(self):
             self._broker.figures.disconnects[self.reason] += 1
             self._broker.hub.release(self._selection)
+            if self._documents is not None:
+                self._broker.deltas.left(self._documents)
 
     @property
     def cursor(self) -> Cursor:
@@ -175,6 +184,10 @@ class Subscription:
 
     async def poll(self) -> list[Item] | None:
         """What is there now: empty when the reader has caught up, None when it is over."""
+        items = await self._poll()
+        return items if self._documents is None or not items else list(map(self._patched, items))
+
+    async def _poll(self) -> list[Item] | None:
         if self._finished:
             return None
         if self._queued:
@@ -229,13 +242,16 @@ class Subscription:
                 self._queued.append(self._beat())
             return
         framing = wire.framing()
-        identity = (encoder.key, self._heartbeat_s, framing)
+        kind = Lane if self._documents is None else DeltaLane
+        identity = (kind, encoder.key, self._heartbeat_s, framing)
         lane = self._selection.lanes.get(identity)
         if lane is None:
-            lane = self._selection.lanes[identity] = Lane(
+            lane = self._selection.lanes[identity] = kind(
                 self._selection, encoder, self._heartbeat_s, framing, self._broker.figures
             )
         member = _Live(self, wire)
+        if self._documents is not None:
+            DeltaLane.enter(self._selection, self._documents)
         lane.members[member] = None
         self.is_live = True
         try:
@@ -245,6 +261,8 @@ class Subscription:
         finally:
             self.is_live = False
             lane.members.pop(member, None)
+            if self._documents is not None:
+                DeltaLane.left(self._selection)
 
     def _streams(self) -> list[StreamInfo]:
         return list(self._selection.streams.values())
@@ -327,6 +345,16 @@ class Subscription:
         place = self.cursor
         return [Heartbeat(place.offset, place.point)] if place.point else []
 
+    def _patched(self, item: Item) -> Item:
+        """The item as a reader of deltas gets it."""
+        assert self._documents is not None
+        if isinstance(item, Gap):
+            self._documents.clear()
+            self.since = Since(max(self.since.offset, item.to))
+        elif isinstance(item, Batch):
+            return told(item, self._documents.take(item))
+        return item
+
     async def _go_on(self, snapshot: Snapshot) -> list[Item]:
         """The next records of the snapshot; a heartbeat when it is over."""
         items: list[Batch] = []
@@ -344,6 +372,7 @@ class Subscription:
                     return [*items[: at + 1], *self._finish(End(kept.last, "limit", snapshot.point))]
         if snapshot.is_over:
             self._snapshot = None
+            self.since = Since(max(self.since.offset, snapshot.point), snapshot.is_whole)
             if self._request.until == "now":
                 self._until = self._broker.log.last_offset  # what was replaced while it was sent comes after it
             return [*items, Heartbeat(self.position)]
@@ -458,6 +487,10 @@ class _Live:
         self.subscription = subscription
         self.wire = wire
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def since(self) -> Since:
+        return self.subscription.since
 
     def push(self, data: bytes, offset: int) -> bool:
         if not self.wire.push(data, offset):

@@ -10,7 +10,7 @@ Cost of a commit: O(selections of its streams) + one encoding a lane + one write
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from time import monotonic, perf_counter
 from typing import Protocol, cast
 
@@ -67,24 +67,27 @@ class Lane:
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Writes the batches to every member."""
-        figures, encoder, readers = self._figures, self.encoder, len(self.members)
+        self._tell(batches, self.members)
+
+    def _tell(self, batches: Sequence[Batch], members: Collection[Member]) -> None:
+        figures, encoder, readers = self._figures, self.encoder, len(members)
         figures.encoding(encoder.name, encoder.key, batches)
         figures.encoding_hits[encoder.name] += (readers - 1) * len(batches)
         began, encode = perf_counter(), encoder.batch
         data = encode(batches[0]) if len(batches) == 1 else b"".join(map(encode, batches))
         figures.encoding_seconds += perf_counter() - began
         figures.delivered(encoder.name, readers * sum(map(len, batches)), readers * len(data))
-        self._write(data, batches[-1].last)
+        self._write(data, batches[-1].last, members)
 
     def heartbeat(self, now: float, offset: int) -> None:
         """Writes a sign of life when it is due; `offset` is the log's newest."""
         if now - self.written_at >= self.heartbeat_s:
-            self._write(self.encoder.heartbeat(offset), offset)
+            self._write(self.encoder.heartbeat(offset), offset, self.members)
 
-    def _write(self, data: Encoding, offset: int) -> None:
+    def _write(self, data: Encoding, offset: int, members: Collection[Member]) -> None:
         self.written_at = monotonic()
         framed = self._frame(cast(bytes, data)) if data else b""  # framing takes a view as well
-        slow = [member for member in self.members if not member.push(framed, offset)]
+        slow = [member for member in members if not member.push(framed, offset)]
         for member in slow:
             del self.members[member]
             member.leave()
@@ -100,7 +103,8 @@ class Selection:
     """Names and patterns with filters, and who reads them."""
 
     __slots__ = (
-        "_events", "_keys", "batches", "identity", "lanes", "patterns", "streams", "users", "waiting", "wild",
+        "_events", "_keys", "batches", "documents", "identity", "lanes", "patterns", "streams", "users",
+        "waiting", "wild",
     )  # fmt: skip
 
     def __init__(self, patterns: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None) -> None:
@@ -115,6 +119,8 @@ class Selection:
         self.users = 0
         self.batches: list[Batch] = []
         """Of the commit that is being delivered."""
+        self.documents: object = None
+        """What live readers of deltas have: see `deltas`."""
 
     def covers(self, name: str) -> bool:
         """Whether a stream belongs to this selection."""

@@ -31,6 +31,7 @@ class RecordView(msgspec.Struct, omit_defaults=True):
     event: str = ""
     headers: Mapping[str, str] = {}
     value: object = msgspec.UNSET
+    patch: object = msgspec.UNSET
 
 
 def value_lines(batch: Batch, int64_as_string: bool) -> bytes:
@@ -45,6 +46,10 @@ def record_lines(batch: Batch, epoch: str, int64_as_string: bool) -> bytes:
 
 def records(batch: Batch, epoch: str, int64_as_string: bool = False) -> list[object]:
     """The records of a batch, for `json_lines`: with `int64_as_string` as maps, in which it finds the integers."""
+    values, patches, told = wire.values(batch), batch.patches, None
+    if patches is not None:
+        values = [value if patch is None else msgspec.UNSET for value, patch in zip(values, patches, strict=True)]
+        told = [msgspec.UNSET if patch is None else patch for patch in patches]
     views = list(
         map(
             RecordView,
@@ -57,7 +62,8 @@ def records(batch: Batch, epoch: str, int64_as_string: bool = False) -> list[obj
             batch.keys or repeat(""),
             batch.events or repeat(""),
             wire.header_column(batch) or repeat({}),
-            wire.values(batch),
+            values,
+            told or repeat(msgspec.UNSET),
         )
     )
     return cast(list[object], msgspec.to_builtins(views) if int64_as_string else views)

@@ -31,6 +31,8 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
     """What a Subscribe asks for. Raises InvalidArgument or TooLarge."""
     if request.overflow not in _OVERFLOWS:
         raise InvalidArgument("overflow must be a value of rat.v1.Overflow", field="overflow")
+    if request.delta not in pb.Delta.values():
+        raise InvalidArgument("delta must be a value of rat.v1.Delta", field="delta")
     until: Cursor | None = None
     if request.until not in ("", "now"):
         until = parse_cursor(request.until, "until")
@@ -46,6 +48,7 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
         heartbeat_s,
         request.must_exist,
         request.snapshot,
+        request.delta == pb.DELTA_JSON_PATCH,
     )
 
 

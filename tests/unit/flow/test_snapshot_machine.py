@@ -138,9 +138,7 @@ class SnapshotMachine(RuleBasedStateMachine):
         keys=st.sampled_from([None, frozenset(["k1", "k3"])]),
         events=st.sampled_from([None, frozenset("x"), frozenset(["", "y"])]),
     )
-    def subscribe(
-        self, streams: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None
-    ) -> Reader:
+    def subscribe(self, streams: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None) -> Reader:
         request = ReadRequest(streams, Latest(), keys=keys, events=events, snapshot=True)
         subscription = self.run(self.broker.subscribe(request))
         start = subscription.start
