@@ -15,8 +15,8 @@ import httpx
 import msgspec
 
 from ratsvc.client import frames
-from ratsvc.client.frames import ComeBack, Ended, GapSeen, Moved, Received
 from ratsvc.client.documents import Documents
+from ratsvc.client.frames import ComeBack, Ended, GapSeen, Moved, Received
 from ratsvc.client.status import backoff_s, error_of_problem, is_retryable
 from ratsvc.errors import InvalidValue, Unavailable
 
