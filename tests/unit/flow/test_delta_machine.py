@@ -27,7 +27,7 @@ from ratsvc.quickmem import wire
 from ratsvc.settings import load
 
 NAMES = ["a", "b"]
-KEYS = ["", "k1", "k2", "k3"]
+KEYS = ["", "k1", "k2"]
 EVENTS = ["", "x"]
 Document = dict[str, object]
 changes = st.tuples(st.sampled_from("fgh"), st.integers(0, 3) | st.lists(st.integers(0, 2), max_size=4))
@@ -68,7 +68,7 @@ class DeltaMachine(RuleBasedStateMachine):
     def run(self, coroutine):  # type: ignore[no-untyped-def]
         return self.loop.run_until_complete(coroutine)
 
-    @initialize(max_bytes=st.sampled_from([1024, 3000, 1 << 20]))
+    @initialize(max_bytes=st.sampled_from([1024, 6000, 1 << 20, 1 << 20]))
     def start(self, max_bytes: int) -> None:
         async def enter() -> Broker:
             limits = {"reader_bytes": 1024, "delta_bytes": max_bytes}
@@ -76,6 +76,9 @@ class DeltaMachine(RuleBasedStateMachine):
 
         self.max_bytes = max_bytes
         self.broker = self.run(enter())
+        for name in NAMES:
+            self.commit(name, [(key, "", ("f", 0)) for key in KEYS])
+            self.subscribe((name,), None, None, "snapshot")
 
     def teardown(self) -> None:
         try:
@@ -88,11 +91,17 @@ class DeltaMachine(RuleBasedStateMachine):
             self.loop.close()
         assert left == 0, "documents are left behind"
 
-    @rule(name=st.sampled_from(NAMES), rows=rows)
-    def publish(self, name: str, rows: list[tuple[str, str, tuple[str, object]]]) -> None:
+    @rule(name=st.sampled_from(NAMES), commits=st.lists(rows, min_size=1, max_size=3), calmly=st.booleans())
+    def publish(self, name: str, commits: list[list[tuple[str, str, tuple[str, object]]]], calmly: bool) -> None:
+        for rows in commits:
+            if calmly:
+                self.settle()
+            self.commit(name, rows)
+
+    def commit(self, name: str, rows: list[tuple[str, str, tuple[str, object]]]) -> None:
         documents = []
         for key, _, (field_name, value) in rows:
-            document = deepcopy(self.newest.get((name, key), {"static": "x" * 40}))
+            document = deepcopy(self.newest.get((name, key), {"static": "x" * 200}))
             document[field_name] = value
             documents.append(document)
             self.newest[name, key] = document
