@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ratsvc.bench import channels, codec, scenarios
+from ratsvc.bench import channels, codec, deltas, scenarios
 from ratsvc.bench.scenarios import Options, Result
 
 SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **scenarios.SCENARIOS,
     **codec.SCENARIOS,
     **channels.SCENARIOS,
+    **deltas.SCENARIOS,
 }
 REFERENCE = {**scenarios.REFERENCE, **channels.REFERENCE}
 """Figures of the system that this one is to leave behind, in records a second."""
