@@ -8,7 +8,8 @@ which of a commit's patches they can take; most can take all.
 A patch is made once, whoever needs it, and is known by the offsets of both records; what is encoded with the same
 patches is encoded once. Documents are kept as the records that they came in, within a bound for all; what has no
 room is told whole. They go with their readers.
-Cost: a patch about 20 µs for a document of 60 values, most of it decoding; nothing where nobody asks.
+Cost: a patch of a document of 1 kB and 60 values 60 µs, once; a commit two comparisons for each live reader beside its
+write; nothing where nobody asks.
 """
 
 from __future__ import annotations

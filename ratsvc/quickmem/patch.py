@@ -3,7 +3,8 @@
 Objects are compared name by name; lists by what they have in common at both ends, and between place by place, or,
 where most places differ, by what moved in them. That is not the shortest patch: whoever asks compares its size with
 that of the whole. Values are the same only when their types are: 1, 1.0 and true differ, and so do 0.0 and -0.0.
-Cost: 0.1 µs a value that is compared, at most `nodes` of them; a list in which things moved up to 1 ms.
+Cost: 40 to 60 µs for documents of 1 kB and 60 values; at most `nodes` values are compared, and a list in which things
+moved takes up to 1 ms.
 """
 
 from __future__ import annotations

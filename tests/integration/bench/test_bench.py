@@ -21,6 +21,7 @@ FIGURES: dict[str, set[str]] = {
     "catchup": {"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "server_cpu_s_per_million"},
     "file": {"mb_per_s"},
     "idle": set(),
+    **{name: {"records_per_s", "mb_per_s", "record_bytes"} for name in ("delta-vehicles", "delta-book")},
     "quickmem-memory": set(),
     **{f"quickmem-{size}": {"records_per_s", "mb_per_s", "p50_ms"} for size in ("1kb", "10kb", "100kb", "1mb")},
     **{name: {"records_per_s", "mb_per_s"} for name in SCENARIOS if name.startswith("streaming-")},
