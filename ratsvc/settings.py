@@ -22,6 +22,7 @@ from ratsvc.names import check_pattern
 
 MIB = 1024 * 1024
 ENV_PREFIX = "RATSVC_"
+CLOSING_S = 5.0
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -151,6 +152,10 @@ class Settings(BaseSettings):
     back."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
     """Over how long readers are told to reconnect when the service stops."""
+    restart_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """How long, after that, until a process answers again. Readers who are told to go then stay away until it does,
+    and come back spread over another `drain_s`: a proxy's 502 ends a browser's EventSource for good. 0: they come
+    back after `retry_ms`, because another process answers meanwhile, or there is no proxy."""
     stop_timeout_s: Seconds = 25.0
     """When a stop is forced."""
     subscription_lifetime_s: Annotated[float, Field(ge=0)] = 0.0
@@ -181,9 +186,14 @@ class Settings(BaseSettings):
                 raise ValueError(error.detail) from None
         if self.limits.value_bytes > self.limits.request_bytes:
             raise ValueError("limits.value_bytes must not be over limits.request_bytes")
-        if self.drain_s > self.stop_timeout_s:
-            raise ValueError("drain_s must not be over stop_timeout_s")
+        if self.drain_s > self.drain_timeout_s:
+            raise ValueError(f"drain_s must end {CLOSING_S:g} s before stop_timeout_s")
         return self
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """When readers who did not go in a drain are cut: the rest of `stop_timeout_s` is for closing."""
+        return max(1.0, self.stop_timeout_s - CLOSING_S)
 
     def general_retention(self) -> Retention:
         """What is kept of a stream for which no pattern says anything."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import hypothesis
 import pytest
 import pytest_asyncio
 
-from ratsvc.flow.broker import Broker
+from ratsvc.core.cursor import Earliest
+from ratsvc.core.record import Batch
+from ratsvc.flow.broker import Broker, ReadRequest
+from ratsvc.quickmem import wire
 from ratsvc.server.app import Server
 from ratsvc.settings import Settings, load
 
@@ -59,3 +64,25 @@ async def server() -> AsyncIterator[Running]:
     """A running service with default settings."""
     async with running() as service:
         yield service
+
+
+@pytest.fixture
+def node() -> str:
+    """Node.js, with the npm packages of tests/e2e."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("node is not installed")
+    if not (Path(__file__).parent / "e2e/node_modules/.package-lock.json").exists():
+        pytest.skip("the npm packages are not installed (npm install in tests/e2e)")
+    return found
+
+
+async def stored(broker: Broker, *streams: str) -> list[object]:
+    """The values of all records of these streams, in order."""
+    with await broker.subscribe(ReadRequest(streams, Earliest(), until="now")) as subscription:
+        found: list[object] = []
+        while items := await subscription.next():
+            for item in items:
+                if isinstance(item, Batch):
+                    found += wire.values(item)
+        return found

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python packages, where it may: Debian's chromium, strace and faketime, and npm
-# packages.
+# Installs what the tests need beside Python packages, where it may: Debian's chromium, strace, faketime and nginx, and
+# npm packages.
 # Where it may not, the tests that need them say so when they skip.
 set -u
 cd "$(dirname "$0")/.."
@@ -13,11 +13,14 @@ if ! command -v chromium >/dev/null; then
     echo "note: no chromium, and no right to install it: browser tests will be skipped"
   fi
 fi
-for package in strace faketime; do
-  if ! command -v $package >/dev/null; then
+for command in strace faketime nginx; do
+  package=${command/nginx/nginx-light}
+  if ! PATH=$PATH:/usr/sbin command -v $command >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing $package"
-      { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package; } \
+      # RUNLEVEL=1: where there is an init system, nginx is installed and not started.
+      { apt-get update -qq &&
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package; } \
         >/dev/null 2>&1 || echo "note: $package could not be installed: the fault tests that need it will be skipped"
     else
       echo "note: no $package, and no right to install it: the fault tests that need it will be skipped"

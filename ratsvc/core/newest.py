@@ -4,7 +4,7 @@ Offsets alone are kept, in two columns to which each record adds a row: its offs
 there is one, the event type. A row whose label has a newer one is dead; the dead are skipped, and swept when they are
 as many as the living. So a reader takes the living rows from its place on, whatever was added since.
 Records without a key are not looked at.
-Cost: 0.6 µs a record with a key to add; O(log rows) to find a place; 90 bytes a key beside its text, twice that at most.
+Cost: 0.6 µs a record with a key to add, O(log rows) to find a place; 90 bytes a key beside its text, or twice that.
 """
 
 from __future__ import annotations

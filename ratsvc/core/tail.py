@@ -54,8 +54,7 @@ class Tail:
     def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch]:
         """What `Log.read` gives, for an `after` that is not below `floor`."""
         parts = [self._since(info, after) for info in streams if info.records and info.last_offset > after]
-        merged = parts[0] if len(parts) == 1 else heapq.merge(*parts, key=lambda batch: batch.first)
-        return _taken(merged, max_bytes)
+        return merged(parts, max_bytes)
 
     def _since(self, info: StreamInfo, after: int) -> list[Batch]:
         after = max(after, info.evicted_through)
@@ -68,10 +67,11 @@ class Tail:
         return found
 
 
-def _taken(batches: Iterable[Batch], max_bytes: int) -> list[Batch]:
+def merged(parts: Sequence[Iterable[Batch]], max_bytes: int) -> list[Batch]:
+    """The first batches of several streams in one order, until they have `max_bytes`."""
     found: list[Batch] = []
     size = 0
-    for batch in batches:
+    for batch in parts[0] if len(parts) == 1 else heapq.merge(*parts, key=lambda batch: batch.first):
         found.append(batch)
         size += batch.size
         if size >= max_bytes:

@@ -65,6 +65,7 @@ class Broker:
         self.deltas = Deltas(limits.delta_bytes)
         self.subscriptions: dict[Subscription, None] = {}
         self.drain_event = asyncio.Event()
+        self._drain_spread_s = self._drained_at = 0.0
         self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
         self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed, self.figures)
@@ -259,14 +260,24 @@ class Broker:
     async def drain(self, spread_s: float) -> None:
         """Tells producers to go and readers to reconnect, spread over `spread_s` seconds; returns when all did."""
         self.drain_event.set()
+        self._drain_spread_s, self._drained_at = spread_s, monotonic() + spread_s
         loop = asyncio.get_running_loop()
-        retry_ms = self.settings.retry_ms
-        for subscription in list(self.subscriptions):
-            wait = random.uniform(0, spread_s)
-            loop.call_later(wait, subscription.leave, random.randint(retry_ms // 2, retry_ms * 3 // 2), "drain")
+        readers = list(self.subscriptions)
+        for at, subscription in enumerate(readers):
+            loop.call_later(spread_s * (at + random.random()) / len(readers), subscription.leave, "drain")
         self._emptied.clear()
         if self.subscriptions:
             await self._emptied.wait()
+
+    def retry_ms(self) -> int:
+        """When a reader who is sent away now should come back: jittered; in a drain once a process answers again, in
+        the order in which they go."""
+        settings = self.settings
+        if self.draining and settings.restart_s:
+            left_s = max(0.0, self._drained_at - monotonic())
+            place = 1.0 - left_s / self._drain_spread_s if self._drain_spread_s else random.random()
+            return int(1000 * (left_s + settings.restart_s + place * settings.drain_s))
+        return random.randint(settings.retry_ms // 2, settings.retry_ms * 3 // 2)
 
     def stats(self) -> dict[str, float]:
         """The figures now, by metric name."""

@@ -84,7 +84,7 @@ class Subscription:
         self._current = False
         self._told = 0
         self._damaged = 0
-        self._leave: Reconnect | None = None
+        self._leave = ""
         self._documents = broker.deltas.reader() if request.delta else None
         self.since = Since(0)
         """Which documents it has: see `deltas`."""
@@ -167,11 +167,10 @@ class Subscription:
         """Where what is delivered is counted."""
         return self._broker.figures
 
-    def leave(self, retry_ms: int, reason: str) -> None:
+    def leave(self, reason: str) -> None:
         """Asks the reader to come back later: the subscription ends with a Reconnect."""
-        if self._leave is None:
-            self._leave = Reconnect(0, retry_ms, reason)
-            self._selection.look_again()
+        self._leave = self._leave or reason
+        self._selection.look_again()
 
     async def next(self) -> list[Item]:
         """What comes next: waits for it, heartbeats included. Empty when it is over."""
@@ -193,9 +192,8 @@ class Subscription:
         if self._queued:
             items, self._queued = self._queued, []
             return items
-        if self._leave is not None or (self._deadline is not None and monotonic() >= self._deadline):
-            leave = self._leave or Reconnect(0, self._broker.settings.retry_ms, "lifetime")
-            return self._finish(self._reconnect(leave.retry_ms, leave.reason))
+        if self._leave or (self._deadline is not None and monotonic() >= self._deadline):
+            return self._finish(self._reconnect(self._leave or "lifetime"))
         streams = self._streams()
         gap = self._broker.log.registry.gap(self._request.streams, streams, max(self.position, self._told))
         if gap is not None and (self._until is None or gap.after < self._until):
@@ -235,7 +233,7 @@ class Subscription:
 
         While it is there `wire.push` gets the bytes. A reader with a limit or an end never goes live.
         """
-        if self._leave is not None or any(i.last_offset > self.position for i in self._selection.streams.values()):
+        if self._leave or any(i.last_offset > self.position for i in self._selection.streams.values()):
             return
         if self._left is not None or self._until is not None:
             if not await self.wait(self._heartbeat_s):
@@ -277,10 +275,6 @@ class Subscription:
 
     def _is_at_end(self) -> bool:
         return all(info.last_offset <= self.position for info in self._selection.streams.values())
-
-    def _reconnect(self, retry_ms: int, reason: str) -> Reconnect:
-        place = self.cursor
-        return Reconnect(place.offset, retry_ms, reason, place.point)
 
     def _finish(self, last: End | Reconnect) -> list[Item]:
         self._finished = True
@@ -362,7 +356,7 @@ class Subscription:
             while not items and not snapshot.is_over:
                 items += await snapshot.next(self._broker.settings.limits.reader_bytes)
         except TooLarge:
-            return self._finish(self._reconnect(self._broker.settings.retry_ms, "overload"))
+            return self._finish(self._reconnect("overload"))
         if self._left is not None:
             for at, batch in enumerate(items):
                 items[at] = kept = batch.part(0, self._left)
@@ -426,9 +420,13 @@ class Subscription:
             self._left -= len(kept)
         return kept
 
+    def _reconnect(self, reason: str) -> Reconnect:
+        place = self.cursor
+        return Reconnect(place.offset, self._broker.retry_ms(), reason, place.point)
+
     async def _too_slow(self, end: int) -> list[Item]:
         if self._request.overflow is Overflow.DISCONNECT:
-            return self._finish(self._reconnect(self._broker.settings.retry_ms, "slow"))
+            return self._finish(self._reconnect("slow"))
         after = self.position
         seen = await self._queue_newest(after, end)
         kept = sum(len(item) for item in self._queued if isinstance(item, Batch))

@@ -7,7 +7,6 @@ any status but 200, so one that cannot be served now gets a 200 that asks it to 
 
 from __future__ import annotations
 
-import random
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -59,7 +58,7 @@ class Subscribe:
         reading = parse(name, head, request.query_string, settings)
         if reading.format == "page":
             return await self._page(reading)
-        retry_ms = _jittered(settings.retry_ms)
+        retry_ms = self._broker.retry_ms()
         encoder = make_format(
             reading.format,
             epoch=self._broker.epoch,
@@ -120,10 +119,6 @@ def _come_back(reading: Reading, encoder: Format, reason: str, retry_ms: int) ->
         data = msgspec.json.encode({"retry_ms": retry_ms, "reason": reason})
         body = b"retry: %d\nevent: reconnect\ndata: %s\n\n" % (retry_ms, data)
     return Response(body, 200, _headers(encoder))
-
-
-def _jittered(retry_ms: int) -> int:
-    return random.randint(retry_ms // 2, retry_ms * 3 // 2)
 
 
 def _page_of(name: str | None) -> str:

@@ -27,17 +27,25 @@ MEDIA_TYPES = {
     "woff2": "font/woff2",
     "txt": "text/plain; charset=utf-8",
 }
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+#: Where in the first page links to pages of the program's own go.
+_LINKS = b"<!-- pages of the program itself -->"
 
 
 class Web:
-    """The pages."""
+    """The pages.
 
-    def __init__(self) -> None:
+    Args:
+        links: HTML of links to other pages, for the first one.
+    """
+
+    def __init__(self, links: str = "") -> None:
         self._files = _found(files("ratsvc") / "web", "")
+        first, media_type = self._files["index.html"]
+        self._files["index.html"] = first.replace(_LINKS, links.encode()), media_type
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -72,7 +80,7 @@ class Web:
         return Response(
             content,
             200,
-            {"Content-Type": media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY},
+            {"Content-Type": media_type, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY},
         )
 
 

@@ -18,6 +18,7 @@ from ratsvc.core.dedupe import Claim, Dedupe
 from ratsvc.core.record import Batch, Gap
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
+from ratsvc.core.tail import merged
 
 OVERHEAD_BYTES = 24
 """What CPython keeps beside the bytes of a record."""
@@ -145,17 +146,7 @@ class MemoryLog:
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
         wanted = [self._kept[info.name] for info in streams if info.last_offset > after and info.records]
-        if len(wanted) == 1:
-            return list(wanted[0].from_offset(after, max_bytes))
-        found: list[Batch | Gap] = []
-        taken = 0
-        parts = (kept.from_offset(after, max_bytes) for kept in wanted)
-        for batch in heapq.merge(*parts, key=lambda batch: batch.first):
-            found.append(batch)
-            taken += batch.size
-            if taken >= max_bytes:
-                break
-        return found
+        return list[Batch | Gap](merged([kept.from_offset(after, max_bytes) for kept in wanted], max_bytes))
 
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         starts = [self.last_offset]

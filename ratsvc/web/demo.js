@@ -3,6 +3,7 @@
 // announcements, one for the tokens' stream of the moment, one fetch of JSON lines for the sensor, one for a file.
 
 import { followAny } from "./any.js";
+import { digest } from "./digest.js";
 import { EventFollower, LineFollower } from "./follow.js";
 import { $, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
@@ -182,12 +183,6 @@ function showPicture(bytes, name) {
 function fileState(text, className = "") {
   $("file-state").textContent = text;
   $("file-state").className = `foot ${className}`;
-}
-
-async function digest(bytes) {
-  if (!crypto.subtle) return null;
-  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...found].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // The page.

@@ -163,7 +163,12 @@ def test_default_is_one_pod_that_keeps_records_in_memory(tmp_path: Path) -> None
     assert server["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert server["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     found = settings(made, "r-ratsvc", tmp_path)
-    assert (found.drain_s, found.stop_timeout_s, found.limits.log_bytes) == (15, 25, 256 * 1024 * 1024)
+    assert (found.drain_s, found.restart_s, found.stop_timeout_s, found.limits.log_bytes) == (
+        15,
+        15,
+        25,
+        256 * 1024 * 1024,
+    )
     ports = {one["name"]: (one["port"], one["appProtocol"]) for one in made["Service", "r-ratsvc"]["spec"]["ports"]}
     assert ports == {"http": (8080, "http"), "grpc": (50051, "kubernetes.io/h2c")}
     assert made["Service", "r-ratsvc-headless"]["spec"]["clusterIP"] == "None"

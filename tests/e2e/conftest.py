@@ -66,17 +66,6 @@ async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[P
     assert errors == []
 
 
-@pytest.fixture
-def node() -> str:
-    """Node.js, with the npm packages of this folder."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("node is not installed")
-    if not (HERE / "node_modules" / ".package-lock.json").exists():
-        pytest.skip("the npm packages are not installed (npm ci in tests/e2e)")
-    return found
-
-
 LAST_LINE = "Ctrl-C stops it.\n"
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from ratsvc.errors import LogRefused
+from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
 
 _log = structlog.get_logger()
@@ -58,7 +59,7 @@ class Directory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.pread(self._lock, 100, 0).decode("ascii", "replace").strip() or "another process"
+            owner = owner_of(self._lock)
             os.close(self._lock)
             raise LogRefused(f"the data directory {path} is in use by {owner}") from None
         os.ftruncate(self._lock, 0)
@@ -86,11 +87,7 @@ class Directory:
 
     def sync(self) -> None:
         """Makes the names of new files durable."""
-        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(self.path)
 
     def free(self) -> tuple[int, int]:
         """Bytes free on the disk, and its size."""
@@ -102,6 +99,30 @@ class Directory:
         if self._mark >= 0:
             os.close(self._mark)
         os.close(self._lock)
+
+
+def sync(path: Path) -> None:
+    """Makes a file's content, or the names in a directory, durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def owner_of(lock: int) -> str:
+    """Who holds a lock, in words."""
+    return os.pread(lock, 100, 0).decode("ascii", "replace").strip() or "another process"
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that the disk has no room."""
+    return error.errno in (ENOSPC, EDQUOT)
+
+
+def disk_full() -> DiskFull:
+    """What refuses records then."""
+    return DiskFull("the disk is full: no records are taken until there is room", retry_after_s=5)
 
 
 def read_mark(directory: Path) -> Mark | None:

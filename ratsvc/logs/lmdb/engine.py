@@ -15,7 +15,6 @@ import asyncio
 import heapq
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from errno import EDQUOT, ENOSPC
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,7 +31,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.limits import DiskLimits
 from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
-from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark, disk_full, is_full
 from ratsvc.logs.lmdb.evict import drop_row, evict, trim
 from ratsvc.logs.lmdb.finding import first_since, newest, rows_of
 from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
@@ -53,6 +52,8 @@ LOOKS_A_READ = 2_000
 EXPIRED_A_CALL = 500
 SWEPT_A_COMMIT = 2_000
 FIRST_LONGEST = 64 * 1024
+FLUSH_AHEAD_S = 0.6
+"""`tend` is called every 0.5 s, and what waits must be on disk before its interval has passed."""
 
 
 class LmdbLog:
@@ -208,8 +209,8 @@ class LmdbLog:
             try:
                 await self._store.in_thread(lambda: self._journal.append(group))
             except OSError as error:
-                if error.errno in (ENOSPC, EDQUOT):
-                    raise DiskFull("the disk is full: no records are taken until there is room") from None
+                if is_full(error):
+                    raise disk_full() from None
                 self._is_broken = True
                 raise
             self._keep(group, rows, changes)
@@ -260,7 +261,7 @@ class LmdbLog:
                     if self._trim(change):
                         changes[info.name] = change
             self._keep_within(changes)
-            due = self._pending and monotonic() - self._pending_since + 0.6 > self._interval_s
+            due = self._pending and monotonic() - self._pending_since + FLUSH_AHEAD_S > self._interval_s
             if changes or due or self._trash or self.dedupe.forgotten:
                 try:
                     await self._commit(changes, (), ())

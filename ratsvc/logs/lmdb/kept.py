@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from ratsvc.core.registry import StreamInfo
@@ -133,14 +134,22 @@ def load_meta(store: Store, directory: Directory) -> Meta | None:
         if mark is not None:
             raise LogRefused(f"{directory.data} is empty, but the log had got to {mark.last_offset}. {ADVICE}")
         return None
-    found = unsealed(data, list[object], "the log's own record")
-    if found and isinstance(found[0], int) and found[0] > FORMAT:
-        raise LogRefused(
-            f"{directory.data} has format {found[0]}; this version of ratsvc knows {FORMAT}: use a newer one"
-        )
-    meta = unsealed(data, Meta, "the log's own record")
+    meta = meta_of(data, directory.data)
     _compare(meta, mark, directory)
     return meta
+
+
+def meta_of(data: bytes, place: Path) -> Meta:
+    """The log's own record as the database at `place` keeps it.
+
+    Raises:
+        LogRefused: its format is newer.
+        Damaged: it cannot be read.
+    """
+    found = unsealed(data, list[object], "the log's own record")
+    if found and isinstance(found[0], int) and found[0] > FORMAT:
+        raise LogRefused(f"{place} has format {found[0]}; this version of ratsvc knows {FORMAT}: use a newer one")
+    return unsealed(data, Meta, "the log's own record")
 
 
 def load_streams(store: Store, policy: Callable[[str], Retention]) -> Iterator[Place]:

@@ -16,7 +16,7 @@ from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused
-from ratsvc.logs.lmdb.directory import Directory
+from ratsvc.logs.lmdb.directory import Directory, sync
 from ratsvc.logs.lmdb.engine import LmdbLog
 
 FILES = ("data.mdb", "journal", "mark")
@@ -86,7 +86,7 @@ class NewLog:
         await self._log.flush()
         self._is_open = False
         await self._log.close()
-        _sync(self._within / "mark")
+        sync(self._within / "mark")
         for name in FILES:
             os.rename(self._within / name, self.path / name)
         self._directory.sync()
@@ -109,11 +109,3 @@ class NewLog:
         self._directory.close()
         if self._made:
             self.path.rmdir()
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -19,9 +19,9 @@ import msgspec
 
 from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument, LogRefused
-from ratsvc.logs.lmdb.directory import Mark, read_mark
+from ratsvc.logs.lmdb.directory import Mark, owner_of, read_mark
 from ratsvc.logs.lmdb.journal import JournalRow
-from ratsvc.logs.lmdb.kept import FORMAT, META, KeptStream, Meta
+from ratsvc.logs.lmdb.kept import META, KeptStream, Meta, meta_of
 from ratsvc.logs.lmdb.leftover import groups_left
 from ratsvc.logs.lmdb.pages import Pages, Report
 from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Head, batch_of, entry_of, head_of, unsealed
@@ -126,12 +126,7 @@ class StoppedLog:
             self.report("the log's own record is missing")
             return None
         try:
-            found = unsealed(data, list[object], "the log's own record")
-            if found and isinstance(found[0], int) and found[0] > FORMAT:
-                raise LogRefused(
-                    f"the log has format {found[0]}; this version of ratsvc knows {FORMAT}: use a newer one"
-                )
-            return unsealed(data, Meta, "the log's own record")
+            return meta_of(data, self.path / "data.mdb")
         except Damaged as error:
             self.report(str(error))
             return None
@@ -247,7 +242,7 @@ def _held(path: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        owner = os.pread(lock, 100, 0).decode("ascii", "replace").strip() or "another process"
+        owner = owner_of(lock)
         os.close(lock)
         raise LogRefused(f"the data directory {path} is in use by {owner}: stop that, or work on a copy") from None
     return lock

@@ -17,15 +17,14 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
 from functools import partial
 from typing import TypeVar
 
 import lmdb
 import structlog
 
-from ratsvc.errors import DiskFull, LogRefused
-from ratsvc.logs.lmdb.directory import ADVICE, Directory
+from ratsvc.errors import LogRefused
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, disk_full, is_full
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -128,7 +127,7 @@ class Store:
             except lmdb.Error as error:
                 transaction.abort()
                 if "No space left" in str(error) or "quota exceeded" in str(error):
-                    raise DiskFull("the disk is full: no records are taken until there is room") from None
+                    raise disk_full() from None
                 raise
             except BaseException:
                 transaction.abort()
@@ -148,13 +147,13 @@ class Store:
             try:
                 await self.in_thread(partial(self._extend, end, more))
             except OSError as error:
-                if error.errno not in (ENOSPC, EDQUOT):
+                if not is_full(error):
                     raise lmdb.DiskError(f"cannot extend the file: {error.strerror}") from None
             else:
                 self._allocated = end + more
                 return
         if end - self.used_bytes < 2 * needed:  # else there are free pages inside
-            raise DiskFull("the disk is full: no records are taken until there is room", retry_after_s=5)
+            raise disk_full()
 
     def _extend(self, start: int, size: int) -> None:
         with self._directory.data.open("r+b") as file:

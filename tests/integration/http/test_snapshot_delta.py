@@ -300,7 +300,7 @@ async def test_the_python_consumer_comes_back_into_a_snapshot(name: Format) -> N
             found.append(item)
             if len(found) == 40:
                 for subscription in list(server.broker.subscriptions):
-                    subscription.leave(100, "drain")
+                    subscription.leave("drain")
         assert [item.value for item in found if isinstance(item, Received)] == [document(n) for n in range(200, 300)]
 
 
