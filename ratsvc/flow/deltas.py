@@ -14,6 +14,7 @@ write; nothing where nobody asks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple, Protocol, cast
@@ -28,6 +29,9 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 """Larger documents are always told whole."""
 OVERHEAD_BYTES = 250
 """Beside the bytes of a document or patch."""
+
+PATCHED_A_TURN = 256
+"""Records that are compared before others have their turn: further ones of a commit are told live readers whole."""
 
 Patch = list[Operation]
 
@@ -114,12 +118,16 @@ class Documents:
         self._of: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._taken: tuple[Sequence[Batch], list[list[Taken]]] | None = None
 
-    def take(self, batch: Batch) -> list[Taken]:
-        """Takes the records of a batch, newer than all before, and says how each may be told."""
-        found = []
+    def take(self, batch: Batch, most: int) -> list[Taken]:
+        """Takes the records of a batch, newer than all before, and says how each may be told: at most so many as
+        patches."""
+        found: list[Taken] = []
         for offset, key, record in zip(batch.offsets, batch.keys or repeat(""), batch.records, strict=False):
             before = self._pop((batch.stream, key))
-            patch = self._deltas.patch(*before, offset, record) if before else None
+            patch = None
+            if before is not None and most > 0:
+                patch = self._deltas.patch(*before, offset, record)
+                most -= 1
             found.append(Taken(key, before[0] if before and patch is not None else 0, patch))
             self._put((batch.stream, key), offset, record)
         return found
@@ -127,7 +135,12 @@ class Documents:
     def take_commit(self, batches: Sequence[Batch]) -> list[list[Taken]]:
         """`take` of each; the same again for the same commit."""
         if self._taken is None or self._taken[0] is not batches:
-            self._taken = batches, list(map(self.take, batches))
+            found: list[list[Taken]] = []
+            left = PATCHED_A_TURN
+            for batch in batches:
+                found.append(self.take(batch, left))
+                left -= len(batch)
+            self._taken = batches, found
         return self._taken[1]
 
     def join(self, others: Documents) -> None:
@@ -158,6 +171,17 @@ class Documents:
         if deltas.bytes + size <= deltas.max_bytes:
             self._of[name] = offset, record
             deltas.bytes += size
+
+
+async def in_turns(batch: Batch, documents: Documents) -> list[Batch]:
+    """The batch as a reader is told it who has these documents; others have their turn in between."""
+    found = []
+    for at in range(0, len(batch), PATCHED_A_TURN):
+        if at:
+            await asyncio.sleep(0)
+        part = batch.part(at, at + PATCHED_A_TURN)
+        found.append(told(part, documents.take(part, PATCHED_A_TURN)))
+    return found
 
 
 def told(batch: Batch, taken: Sequence[Taken], since: Since | None = None) -> Batch:

@@ -22,7 +22,7 @@ from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
-from ratsvc.flow.deltas import DeltaLane, Since, told
+from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.flow.snapshots import Snapshot
 from ratsvc.names import is_pattern
@@ -184,7 +184,18 @@ class Subscription:
     async def poll(self) -> list[Item] | None:
         """What is there now: empty when the reader has caught up, None when it is over."""
         items = await self._poll()
-        return items if self._documents is None or not items else list(map(self._patched, items))
+        if self._documents is None or not items:
+            return items
+        found: list[Item] = []
+        for item in items:
+            if isinstance(item, Batch):
+                found += await in_turns(item, self._documents)
+                continue
+            if isinstance(item, Gap):
+                self._documents.clear()
+                self.since = Since(max(self.since.offset, item.to))
+            found.append(item)
+        return found
 
     async def _poll(self) -> list[Item] | None:
         if self._finished:
@@ -338,16 +349,6 @@ class Subscription:
         """Moves the reader's place to where the snapshot is, after a gap."""
         place = self.cursor
         return [Heartbeat(place.offset, place.point)] if place.point else []
-
-    def _patched(self, item: Item) -> Item:
-        """The item as a reader of deltas gets it."""
-        assert self._documents is not None
-        if isinstance(item, Gap):
-            self._documents.clear()
-            self.since = Since(max(self.since.offset, item.to))
-        elif isinstance(item, Batch):
-            return told(item, self._documents.take(item))
-        return item
 
     async def _go_on(self, snapshot: Snapshot) -> list[Item]:
         """The next records of the snapshot; a heartbeat when it is over."""

@@ -205,6 +205,7 @@ class Snapshot:
         self._streams = streams
         self._keys = keys
         self._events = events
+        self._looked = 0
         self._plan: deque[tuple[int, StreamInfo]] = deque()
         self.at = at
         """Up to this offset it was given."""
@@ -214,13 +215,13 @@ class Snapshot:
         """Whether all of it was given here."""
 
     async def next(self, max_bytes: int) -> list[Batch]:
-        """The next records, little over `max_bytes` of them. It `is_over` once there are no more.
+        """The next records: what is found in little over `max_bytes` of the log. It `is_over` once there are no more.
 
         Raises:
             TooLarge: there are too many keys, by now.
         """
         found: list[Batch] = []
-        size = 0
+        self._looked = 0
         for _ in range(READS_A_STEP):
             if not self._plan and not await self._look():
                 self.is_over = True
@@ -229,9 +230,9 @@ class Snapshot:
             batch = await self._read()
             if batch is not None:
                 found.append(batch)
-                size += batch.size
-                if size >= max_bytes:
-                    break
+            if self._looked >= max_bytes:
+                break
+        await asyncio.sleep(0)
         return found
 
     async def _look(self) -> bool:
@@ -255,6 +256,7 @@ class Snapshot:
         found = [] if info.deleted else await self._snapshots.read([info], offset - 1, 1)
         batch = next((one for one in found if isinstance(one, Batch)), None)
         self.at = offset
+        self._looked += batch.size if batch is not None else 0
         if batch is None or batch.first != offset:
             self.is_whole = False
             return None

@@ -195,13 +195,13 @@ async def test_a_snapshot_is_the_same_after_a_restart(tmp_path: Path) -> None:
         assert [word["value"] for word in (await words(http, "s", snapshot="key"))[:3]] == [17, 19, "new"]
 
 
-@pytest.mark.parametrize("name", ["ndjson", "sse", "json-seq", "page"])
-@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("name", "live"),
+    [("page", False), *((name, live) for name in ("ndjson", "sse", "json-seq") for live in (False, True))],
+)
 async def test_documents_come_whole_first_and_then_as_patches(
     server: Running, http: httpx.AsyncClient, name: str, live: bool
 ) -> None:
-    if name == "page" and live:
-        pytest.skip("a page is not followed")
     versions = [document(1), document(1, speed=3), document(1, speed=4, tags=["x", "z", "y"])]
     versions.append(versions[-1] | {"id": 2})
     for version in [] if live else versions:

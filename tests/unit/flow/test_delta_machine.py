@@ -20,6 +20,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 from ratsvc.core.cursor import Earliest, Latest, parse_start
 from ratsvc.core.record import Draft
 from ratsvc.core.retention import Retention
+from ratsvc.flow import deltas
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription
 from ratsvc.formats import View, encode_items, make_format
 from ratsvc.http_api.delivery import plain
@@ -75,6 +76,7 @@ class DeltaMachine(RuleBasedStateMachine):
             return await Broker(load(flags={"limits": limits})).__aenter__()
 
         self.max_bytes = max_bytes
+        self.turn, deltas.PATCHED_A_TURN = deltas.PATCHED_A_TURN, 3
         self.broker = self.run(enter())
         for name in NAMES:
             self.commit(name, [(key, "", ("f", 0)) for key in KEYS])
@@ -84,6 +86,7 @@ class DeltaMachine(RuleBasedStateMachine):
         try:
             self.settle()
         finally:
+            deltas.PATCHED_A_TURN = self.turn
             for reader in self.open:
                 self.disconnect(reader)
             left = self.broker.deltas.bytes
