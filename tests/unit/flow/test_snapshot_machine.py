@@ -7,7 +7,9 @@ to the point, in the order of offsets; then every record after the point, once; 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -64,6 +66,7 @@ class Reader:
 
 class SnapshotMachine(RuleBasedStateMachine):
     readers = Bundle("readers")
+    durable = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,12 +83,18 @@ class SnapshotMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.planned, snapshots.PLANNED = snapshots.PLANNED, 3
 
-        async def enter() -> Broker:
-            return await Broker(load(flags={"limits": {"reader_bytes": 1024}})).__aenter__()
-
-        self.broker = self.run(enter())
+        self.directory = tempfile.TemporaryDirectory(prefix="ratsvc-snapshots-")
+        self.broker = self.entered()
         for name in NAMES:
             self.publish(name, [(key, event) for key in KEYS for event in EVENTS])
+
+    def entered(self) -> Broker:
+        place = {"data_dir": Path(self.directory.name) / "log"} if self.durable else {}
+
+        async def enter() -> Broker:
+            return await Broker(load(flags={"limits": {"reader_bytes": 1024}, **place})).__aenter__()
+
+        return self.run(enter())  # type: ignore[no-any-return]
 
     def teardown(self) -> None:
         try:
@@ -97,6 +106,7 @@ class SnapshotMachine(RuleBasedStateMachine):
                 reader.subscription.close()
             self.run(self.broker.__aexit__(None, None, None))
             self.loop.close()
+            self.directory.cleanup()
 
     @rule(name=st.sampled_from(NAMES), rows=rows)
     def publish(self, name: str, rows: list[tuple[str, str]]) -> None:
@@ -151,6 +161,9 @@ class SnapshotMachine(RuleBasedStateMachine):
         """The reader takes some records, and comes back with the cursor of the last."""
         self.read(reader, records)
         reader.subscription.close()
+        self.come_back(reader)
+
+    def come_back(self, reader: Reader) -> None:
         request = reader.request
         again = ReadRequest(request.streams, reader.cursor, keys=request.keys, events=request.events, snapshot=True)
         reader.subscription = self.run(self.broker.subscribe(again))
@@ -229,5 +242,22 @@ class SnapshotMachine(RuleBasedStateMachine):
         return {(row.stream, row.key): o for o in wanted if (row := self.history[o]).key}
 
 
+class DurableSnapshotMachine(SnapshotMachine):
+    """The same on disk, where the service may be started again."""
+
+    durable = True
+
+    @rule()
+    def start_again(self) -> None:
+        for reader in self.open:
+            reader.subscription.close()
+        self.run(self.broker.__aexit__(None, None, None))
+        self.broker = self.entered()
+        for reader in self.open:
+            self.come_back(reader)
+
+
 TestSnapshotMachine = SnapshotMachine.TestCase
 TestSnapshotMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDurableSnapshotMachine = DurableSnapshotMachine.TestCase
+TestDurableSnapshotMachine.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
