@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ratsvc.core.retention import Retention
@@ -29,6 +30,15 @@ Bytes = Annotated[int, Field(ge=1024)]
 Host = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]{1,5})?$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")]
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}\Z")
+
+
+def _is_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.match(token.get_secret_value()):
+        raise ValueError("must be 16 to 512 of A-Z a-z 0-9 . _ ~ + / = - (RFC 6750)")
+    return token
 
 
 class _Part(BaseModel):
@@ -123,6 +133,46 @@ class Disk(_Part):
     """Of the disk in use: from there on, no records are taken."""
 
 
+class Compression(_Part):
+    """gzip, for those who ask for it by `Accept-Encoding`. Streams in `chunked` are never compressed."""
+
+    enabled: bool = True
+    """Whether there is any."""
+    level: Annotated[int, Field(ge=1, le=9)] = 6
+    """zlib's, from the fastest to the smallest. 256 KiB or more at once are compressed with 1."""
+    min_bytes: Count = 1024
+    """Responses that are no streams are compressed from this size on."""
+    windows: Annotated[int, Field(ge=0)] = 1_000
+    """Lanes (readers of the same streams in the same format) that may have a window at once, of 70 KiB each: in the
+    others single small records are sent as large as they are."""
+    kept_bytes: Annotated[int, Field(ge=0)] = 4 * MIB
+    """Compressed bytes, with what they were made of, that are kept for other readers who catch up."""
+
+
+class TracingSettings(_Part):
+    """Traces, as OpenTelemetry has them, sent by OTLP over gRPC. The exporter's environment variables
+    (OTEL_EXPORTER_OTLP_…: TLS, headers, compression) hold beside these."""
+
+    enabled: bool = False
+    """Whether publishes are traced. Needs the packages of `ratsvc[otel]`."""
+    endpoint: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:\[\]-]+(/.*)?)?$")] = ""
+    """The collector, `http://host:4317` (or `https://…`: with TLS); empty: OTEL_EXPORTER_OTLP_ENDPOINT, or
+    `http://localhost:4317`."""
+    service_name: Annotated[str, Field(max_length=255)] = ""
+    """How the service is named in traces; empty: OTEL_SERVICE_NAME, or `ratsvc`."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of the publishes that come without a trace, how many are traced. One that comes with a trace is traced when its
+    sender samples it."""
+    max_spans_per_s: Count = 500
+    """Spans made in a second, whatever clients ask for; 16 links count as one more."""
+    queue_spans: Count = 2_048
+    """Spans that wait to be sent: more are dropped."""
+    batch_spans: Count = 512
+    """Spans sent at once."""
+    export_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 5.0
+    """How long a span waits at most for others to be sent with."""
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -170,8 +220,13 @@ class Settings(BaseSettings):
     """How the service's own log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Which of them are written."""
+    debug_token: Annotated[SecretStr, AfterValidator(_is_token)] | None = None
+    """Whoever sends it (`Authorization: Bearer …`) may use `/debug/`: 16 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`.
+    Without it there is no `/debug/`."""
     limits: Limits = Limits()
     disk: Disk = Disk()
+    compression: Compression = Compression()
+    tracing: TracingSettings = TracingSettings()
     retention: StreamDefaults = StreamDefaults()
     """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}
@@ -282,7 +337,7 @@ def _explained(error: dict[str, Any]) -> str:
 
 def _refuse_unknown_environment() -> None:
     known = {ENV_PREFIX + name.upper().replace(".", "__") for name in names()}
-    known |= {ENV_PREFIX + group for group in ("LIMITS", "RETENTION", "CONFIG")}
+    known |= {ENV_PREFIX + group for group in ("COMPRESSION", "DISK", "LIMITS", "RETENTION", "CONFIG")}
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, 1, 0.4)

@@ -99,7 +99,7 @@ def _raw(url: str, query: list[tuple[str, str]]) -> None:
                 problem = None
             raise error_of_problem(response.status_code, problem)
         try:
-            for data in response.iter_raw():
+            for data in response.iter_bytes():
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
         except httpx.RemoteProtocolError:

@@ -204,7 +204,7 @@ class DeltaLane(Lane):
     __slots__ = ()
 
     @staticmethod
-    def enter(selection: Selection, own: Documents) -> None:
+    def join(selection: Selection, own: Documents) -> None:
         """A reader who has caught up comes to the live ones: what it has, they may build on."""
         documents = _documents(selection)
         if documents is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
+from ratsvc.flow.coded import Coding
 from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.flow.snapshots import Snapshot
@@ -29,6 +30,7 @@ from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
+    from ratsvc.observability.tracing import Tracing
 
 MAX_SKIPPED_KEYS = 10_000
 LATEST = Latest()
@@ -63,9 +65,13 @@ class ReadRequest:
 class Wire(Protocol):
     """A live reader's connection: see `Member`."""
 
-    def push(self, data: bytes, offset: int) -> bool: ...
+    @property
+    def coding(self) -> Coding | None:
+        """How its bytes are compressed."""
 
-    def framing(self) -> Callable[[bytes], bytes]:
+    def push(self, data: Encoding, offset: int) -> bool: ...
+
+    def framing(self) -> Framing:
         """How bytes are framed on it."""
 
 
@@ -96,8 +102,8 @@ class Subscription:
         """Where it starts."""
         self.start_gap: Gap | None = None
         self.at_end = False
-        self.format = ""
-        """The name of the format that it is read in."""
+        self.format = "opening"
+        """The name of the format that it is read in, once its response has begun."""
         self.is_live = False
         """Whether it is in a lane."""
         self.reason = "client"
@@ -166,6 +172,11 @@ class Subscription:
     def figures(self) -> Figures:
         """Where what is delivered is counted."""
         return self._broker.figures
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans; None where tracing is off."""
+        return self._broker.tracing
 
     def leave(self, reason: str) -> None:
         """Asks the reader to come back later: the subscription ends with a Reconnect."""
@@ -250,18 +261,18 @@ class Subscription:
             if not await self.wait(self._heartbeat_s):
                 self._queued.append(self._beat())
             return
-        framing = wire.framing()
+        framing, coding = wire.framing(), wire.coding
         kind = Lane if self._documents is None else DeltaLane
-        identity = (kind, encoder.key, self._heartbeat_s, framing)
+        identity = (kind, encoder.key, self._heartbeat_s, framing, coding and coding.name)
         lane = self._selection.lanes.get(identity)
         if lane is None:
             lane = self._selection.lanes[identity] = kind(
-                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures
+                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures, coding
             )
         member = _Live(self, wire)
         if self._documents is not None:
-            DeltaLane.enter(self._selection, self._documents)
-        lane.members[member] = None
+            DeltaLane.join(self._selection, self._documents)
+        lane.enter(member, coding)
         self.is_live = True
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
@@ -269,7 +280,7 @@ class Subscription:
             pass
         finally:
             self.is_live = False
-            lane.members.pop(member, None)
+            lane.forget(member)
             if self._documents is not None:
                 DeltaLane.left(self._selection)
 
@@ -491,7 +502,7 @@ class _Live:
     def since(self) -> Since:
         return self.subscription.since
 
-    def push(self, data: bytes, offset: int) -> bool:
+    def push(self, data: Encoding, offset: int) -> bool:
         if not self.wire.push(data, offset):
             return False
         self.subscription.position = offset

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +24,9 @@ from ratsvc.core.segqueue import SegQueue
 from ratsvc.errors import RatError, StreamEnded, Unavailable
 from ratsvc.flow.hub import Hub
 from ratsvc.logs.protocol import Log
+
+if TYPE_CHECKING:
+    from ratsvc.observability.tracing import Tracing
 
 _log = structlog.get_logger()
 
@@ -57,6 +60,7 @@ class Sequencer:
     Args:
         stream_for: the stream to publish to, made when the settings let it; raises StreamNotFound or Busy.
         committed: called with the batches of each commit, after delivery.
+        tracing: None where it is off.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Sequencer:
         stream_for: Callable[[str], Awaitable[StreamInfo]],
         committed: Callable[[Sequence[Batch]], None],
         figures: Figures,
+        tracing: Tracing | None = None,
     ) -> None:
         self._log = log
         self._hub = hub
@@ -74,6 +79,7 @@ class Sequencer:
         self._stream_for = stream_for
         self._committed = committed
         self._figures = figures
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._room: list[asyncio.Future[None]] = []
@@ -189,13 +195,16 @@ class Sequencer:
                 _refuse(publish.done, Unavailable("the log could not store the records"))
             raise
         dedupe.commit()
-        self._count(acks, batches, began, perf_counter())
+        ended = perf_counter()
+        self._count(acks, batches, began, ended)
         if batches:
             self._hub.publish(batches)
             for batch in batches:
                 batch.settle()
             self._committed(batches)
         delivered = perf_counter()
+        if self._tracing is not None:
+            self._tracing.committed(batches, began, ended, delivered, self._hub.live_readers)
         for publish, ack in acks:
             self._figures.delivery_seconds.observe(delivered - publish.at)
             if not publish.done.done():
@@ -233,6 +242,7 @@ class Sequencer:
             draft.values[dropped:] if draft.values and dropped else draft.values,
             None if dropped else draft.size,
             None if dropped else draft.run,
+            draft.trace,
         )
         if ref is not None:
             claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))

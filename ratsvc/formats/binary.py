@@ -16,7 +16,7 @@ from rat.v1 import record_pb2 as pb
 
 from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
 from ratsvc.core.run import varint
-from ratsvc.formats.base import Format, View, encode_items
+from ratsvc.formats.base import Format, View, encode_item
 from ratsvc.quickmem import to_data_value, wire
 from ratsvc.quickmem.patch import Operation
 
@@ -101,7 +101,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return bytes(encode_items(self, [item]))
+        return bytes(encode_item(self, item))
 
     def frames(self, item: Item) -> list[bytes]:
         """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by

@@ -91,6 +91,8 @@ class Producer:
             return self._draft(data, stream_before)
         except RatError as error:
             self._broker.figures.refused[error.slug] += 1
+            if self._broker.tracing is not None:
+                self._broker.tracing.refused_publish(error)
             raise
 
     def _draft(self, data: bytes, stream_before: str) -> Draft:

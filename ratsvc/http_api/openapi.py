@@ -29,6 +29,7 @@ FORMATS = {
 _READ_HEADERS = {
     "Rat-Cursor": "Where the response starts",
     "Rat-Gap": "What is missing at its start, if anything: from, to, reason",
+    "Content-Encoding": "gzip, where Accept-Encoding asks for it; never in application/octet-stream",
 }
 _PROBLEM = {
     "type": "object",
@@ -38,6 +39,7 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong, and what was expected"},
+        "request_id": {"type": "string", "description": "The request's id, which the service's log has too"},
         "field": {"type": "string", "description": "The parameter, header or part of the body that was wrong"},
     },
 }
@@ -75,6 +77,7 @@ class Provider(OpenAPIProvider):
         for path in READS:
             read = paths[path]["get"]
             read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
+            read["parameters"].append(_header("Accept-Encoding", "gzip: each batch can be decoded when it comes"))
             read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
         for operation in (operation for path in paths.values() for operation in path.values()):
             done = {str(status): response for status, response in operation["responses"].items()}

@@ -90,11 +90,17 @@ class _Tally:
     last: int = 0
     stored: int = 0
     duplicates: int = 0
+    refused: bool = False
+    """Whether the log refused one: then that was counted."""
 
     async def settle(self, most: int) -> None:
         """Waits until at most `most` are pending. Raises what refused one."""
         while len(self.pending) > most:
-            ack = await self.pending.popleft()
+            try:
+                ack = await self.pending.popleft()
+            except RatError:
+                self.refused = True
+                raise
             self.first = ack.first if self.first is None else self.first
             self.last = ack.last
             self.stored += ack.stored
@@ -124,18 +130,20 @@ class Publish:
             RatError: it was refused, and nothing of it was stored.
         """
         assert exchange.head is not None
-        order = _order(name, exchange.head, exchange.scope["query_string"], self._limits)
         tally = _Tally()
         try:
+            order = _order(name, exchange.head, exchange.scope["query_string"], self._limits)
             await (self._take_whole if order.whole else self._take_stream)(order, exchange, tally)
             await tally.settle(0)
+            if tally.first is None:
+                raise InvalidArgument("the body has no record", field="body")
         except (RatError, ClientGone) as error:
+            if isinstance(error, RatError) and not tally.refused:
+                self._broker.figures.refused[error.slug] += 1
             await tally.settle_all()
             if isinstance(error, ClientGone) or not tally.stored:
                 raise
             return refusal(error, stored=tally.stored, cursor=self._cursor(tally.last))
-        if tally.first is None:
-            raise InvalidArgument("the body has no record", field="body")
         return json_reply(
             Published(
                 order.stream,
@@ -174,7 +182,6 @@ class Publish:
         try:
             columns = wire.parse_records(records, self._checks)
         except RatError as error:
-            self._broker.figures.refused[error.slug] += 1
             raise _located(order, at, error) from None
         draft = Draft(order.stream, records, columns.keys, columns.events, columns.values, order.producer)
         if order.producer is not None:

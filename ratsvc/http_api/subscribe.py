@@ -17,7 +17,7 @@ from quart_schema import document_querystring
 from ratsvc.core.record import Gap, Reconnect
 from ratsvc.errors import Busy, Unavailable
 from ratsvc.flow.broker import Broker, Subscription
-from ratsvc.formats import Format, make_format, page
+from ratsvc.formats import Compressor, Format, GzipBody, make_format, page
 from ratsvc.http_api import delivery
 from ratsvc.http_api.exchange import EXIT_STACK, HEAD
 from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
@@ -30,6 +30,8 @@ class Subscribe:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        settings = broker.settings.compression
+        self._compressor = Compressor(settings.level, settings.windows, settings.kept_bytes, broker.figures)
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -67,7 +69,7 @@ class Subscribe:
             retry_ms=retry_ms,
         )
         if request.method == "HEAD":
-            return Response(b"", 200, _headers(encoder))
+            return Response(b"", 200, _headers(encoder, reading.coding))
         try:
             subscription = await self._broker.subscribe(reading.request)
         except (Busy, Unavailable) as error:
@@ -86,23 +88,31 @@ class Subscribe:
     def _stream(self, subscription: Subscription, encoder: Format, reading: Reading) -> Response:
         extensions: dict[str, Any] = request.scope["extensions"]
         extensions[EXIT_STACK].enter_context(subscription)
-        headers = _headers(encoder) | {"Rat-Cursor": str(subscription.start)}
+        headers = _headers(encoder, reading.coding)
+        headers["Rat-Cursor"] = str(subscription.start)
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
         elif subscription.at_end:
             return Response(b"", 204, {"Rat-Cursor": headers["Rat-Cursor"]})
-        body = delivery.body(subscription, encoder, transport=extensions.get(TRANSPORT), settings=self._broker.settings)
+        body = delivery.body(
+            subscription,
+            encoder,
+            transport=extensions.get(TRANSPORT),
+            settings=self._broker.settings,
+            coding=GzipBody(self._compressor, encoder.name) if reading.coding == "gzip" else None,
+        )
         response = Response(body, 200, headers)
         response.timeout = None
         return response
 
 
-def _headers(encoder: Format) -> dict[str, str]:
-    return {
+def _headers(encoder: Format, coding: str = "identity") -> dict[str, str]:
+    headers = {
         "Content-Type": encoder.media_type,
         "Cache-Control": "no-store, no-transform",
         "X-Accel-Buffering": "no",
     }
+    return headers if coding == "identity" else headers | {"Content-Encoding": coding}
 
 
 def _gap_header(gap: Gap, epoch: str) -> str:

@@ -47,6 +47,11 @@ class Web:
         first, media_type = self._files["index.html"]
         self._files["index.html"] = first.replace(_LINKS, links.encode()), media_type
 
+    @property
+    def contents(self) -> list[bytes]:
+        """The files' contents."""
+        return [content for content, _ in self._files.values()]
+
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
         app.add_url_rule("/", "root", self.to_pages, methods=["GET"])

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jsonpatch
 from hypothesis import settings
@@ -38,6 +39,8 @@ rows = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(EVENTS), change
 @dataclass(eq=False)
 class Reader:
     """A connection after the other: a wire that takes bytes, and what is made of them."""
+
+    coding: ClassVar[None] = None
 
     request: ReadRequest
     cursor: str = ""
@@ -169,7 +172,7 @@ class DeltaMachine(RuleBasedStateMachine):
         with subscription:
             while (items := await subscription.poll()) is not None:
                 if items:
-                    reader.data += bytes(encode_items(lines, items))
+                    reader.data += b"".join(encode_items(lines, items))
                     await asyncio.sleep(0)
                 else:
                     await subscription.live(lines, reader)
