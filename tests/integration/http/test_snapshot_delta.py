@@ -324,3 +324,42 @@ async def test_patches_in_binary_keep_types(server: Running, http: httpx.AsyncCl
     patch = frames[2].patch  # type: ignore[attr-defined]
     assert (patch.stream, patch.offset, patch.key) == ("s", 2, "a")
     assert [(one.op, one.path) for one in patch.operations] == [("replace", "/data")]
+
+
+async def test_readers_in_different_states_share_a_compressed_lane(server: Running) -> None:
+    """The second reader has not the first document of `a`: it is told that key whole once, the first a patch."""
+    async with httpx.AsyncClient(base_url=server.http_url, timeout=10) as http:
+
+        async def read(start: str, count: int) -> list[dict[str, Any]]:
+            query = {"delta": "json-patch", "from": start, "heartbeat": "1"}
+            found: list[dict[str, Any]] = []
+            async with http.stream(
+                "GET", "/v1/streams/s", params=query, headers={"Accept-Encoding": "gzip"}
+            ) as response:
+                assert response.headers["content-encoding"] == "gzip"
+                async for line in response.aiter_lines():
+                    if line.startswith('{"stream"'):
+                        found.append(json.loads(line))
+                    if len(found) == count:
+                        break
+            return found
+
+        async def all_live(count: int) -> None:
+            while sum(one.is_live for one in server.broker.subscriptions) < count:
+                await asyncio.sleep(0.01)
+
+        await put(server, "s", "a", document(0))
+        early = asyncio.create_task(read("earliest", 4))
+        await all_live(1)
+        late = asyncio.create_task(read("latest", 3))
+        await all_live(2)
+        for n in range(3):
+            await put(server, "s", "a", document(0, speed=n))
+        first, second = await early, await late
+    assert ["patch" in word for word in first] == [False, True, True, True]
+    assert ["patch" in word for word in second] == [False, True, True]
+    for words in (first, second):
+        whole = words[0]["value"]
+        for word in words[1:]:
+            whole = jsonpatch.apply_patch(whole, word["patch"])
+        assert whole == document(0, speed=2)
