@@ -52,7 +52,7 @@ class StreamDefaults(_Part):
     """How many records; 0: the next more general setting."""
     max_bytes: Annotated[int, Field(ge=0)] = 0
     """How many bytes of records; 0: the next more general setting."""
-    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0
+    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0.0
     """How old a record may be, in seconds or as `90s`, `15m`, `24h`, `7d`; 0: the next more general setting."""
 
     def retention(self) -> Retention:
@@ -98,9 +98,11 @@ class Limits(_Part):
     producers: Count = 10_000
     """Idempotent producers remembered."""
     idempotency_keys: Count = 10_000
-    """Idempotency keys of HTTP requests remembered: the newest."""
+    """Idempotency keys of HTTP requests and ids of uploads remembered: the newest."""
+    uploads: Count = 1_000
+    """Uploads whose place is at hand: the newest. That of any other is found again by reading what is stored of it."""
     producer_idle_s: Seconds = 7 * 86400.0
-    """How long a producer is remembered after its last record."""
+    """How long a producer, an idempotency key or the id of an upload is remembered after its last record."""
     unacknowledged_requests: Count = 1_024
     """Requests of one PublishStream that wait for their commit: beyond it the service stops reading it."""
     unacknowledged_bytes: Bytes = 8 * MIB
@@ -332,7 +334,8 @@ def _explained(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, names(), 1, 0.4)
         return f"unknown setting {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _refuse_unknown_environment() -> None:

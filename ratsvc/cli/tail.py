@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.pretty import Pretty
 from rich.text import Text
 
+from ratsvc.cli.addresses import HTTP, HttpAddress, url
 from ratsvc.client import Consumer, GapSeen, Received
 from ratsvc.client.status import error_of_problem
 from ratsvc.errors import Unavailable
@@ -36,7 +37,7 @@ def tail(
     form: Annotated[
         str | None, typer.Option("--format", help=f"Write the body as it comes: {', '.join(FORMATS)}.")
     ] = None,
-    http: Annotated[str, typer.Option("--http", help="The service's HTTP address.")] = "http://127.0.0.1:8080",
+    http: HttpAddress = HTTP,
 ) -> None:
     """Follow streams, and come back after a break without losing or repeating a record.
 
@@ -49,10 +50,12 @@ def tail(
       ratsvc tail orders --from earliest --until now | jq .total
       ratsvc tail files.report --from earliest --until now --format chunked > report.pdf
     """
-    url = http if "://" in http else f"http://{http}"
+    service = url(http)
     if form is None and sys.stdout.isatty():
-        consumer = Consumer(url, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
-                            snapshot=snapshot, delta=delta, retries=5)  # fmt: skip
+        consumer = Consumer(
+            service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
+            snapshot=snapshot, delta=delta, retries=5,
+        )  # fmt: skip
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
@@ -60,7 +63,7 @@ def tail(
     query += [(name, str(value)) for name, value in (("until", until), ("limit", limit)) if value is not None]
     query += [("snapshot", "key")] if snapshot else []
     query += [("delta", "json-patch")] if delta else []
-    _raw(url, query)
+    _raw(service, query)
 
 
 async def _pretty(consumer: Consumer) -> None:
@@ -85,10 +88,10 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def _raw(url: str, query: list[tuple[str, str]]) -> None:
+def _raw(service: str, query: list[tuple[str, str]]) -> None:
     params = httpx.QueryParams(tuple(query))
     timeout = httpx.Timeout(10.0, read=60.0)
-    with httpx.stream("GET", url.rstrip("/") + "/v1/subscribe", params=params, timeout=timeout) as response:
+    with httpx.stream("GET", service + "/v1/subscribe", params=params, timeout=timeout) as response:
         if response.status_code == httpx.codes.NO_CONTENT:
             return
         if response.status_code != httpx.codes.OK:

@@ -26,8 +26,9 @@ from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.deltas import Deltas
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
-from ratsvc.flow.sequencer import Ack, Sequencer
+from ratsvc.flow.sequencer import Ack, Result, Sequencer
 from ratsvc.flow.snapshots import Snapshots
+from ratsvc.flow.upload import Uploads
 from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
 from ratsvc.names import matches
@@ -66,6 +67,7 @@ class Broker:
         self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
         self.deltas = Deltas(limits.delta_bytes)
         self.subscriptions: dict[Subscription, None] = {}
+        self.uploads = Uploads(self)
         self.drain_event = asyncio.Event()
         self._drain_spread_s = self._drained_at = 0.0
         self._emptied = asyncio.Event()
@@ -141,6 +143,18 @@ class Broker:
         if ended is not None:
             done.add_done_callback(ended)
         return done
+
+    async def produced(self, producer_id: str) -> tuple[int, int, int] | None:
+        """What is stored of a producer, after all that was submitted before: its epoch, its newest sequence number,
+        and the offset of that; None when it is not known."""
+
+        async def run() -> tuple[int, int, int] | None:
+            known = self.log.dedupe.table(producer_id).get(producer_id)
+            if known is None:
+                return None
+            return known.epoch, known.expected - 1, known.offset_of(known.expected - 1)
+
+        return await self._operate(run)
 
     # Streams
 
@@ -323,7 +337,7 @@ class Broker:
             "trace_spans_refused_total": self.tracing.refused if self.tracing else 0,
         }
 
-    async def _operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> StreamInfo:
+    async def _operate(self, run: Callable[[], Awaitable[Result]]) -> Result:
         if not self._tasks or self._tasks[0].done():
             raise Unavailable("the service is not taking requests", retry_after_s=1)
         return await self._sequencer.operate(run)

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ratsvc.observability.tracing import Tracing
 
 _log = structlog.get_logger()
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,8 +51,8 @@ class _Publish:
 
 @dataclass(slots=True)
 class _Operation:
-    run: Callable[[], Awaitable[StreamInfo]]
-    done: asyncio.Future[StreamInfo]
+    run: Callable[[], Awaitable[Any]]
+    done: asyncio.Future[Any]
 
 
 class Sequencer:
@@ -92,9 +93,9 @@ class Sequencer:
         self._rouse()
         return done
 
-    def operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> asyncio.Future[StreamInfo]:
+    def operate(self, run: Callable[[], Awaitable[Result]]) -> asyncio.Future[Result]:
         """Queues an operation. Never waits."""
-        done: asyncio.Future[StreamInfo] = self._loop.create_future()
+        done: asyncio.Future[Result] = self._loop.create_future()
         self._queue.push(_Operation(run, done))
         self._rouse()
         return done

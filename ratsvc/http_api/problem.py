@@ -42,6 +42,16 @@ class MalformedRequest(InvalidArgument):
     slug, title = "malformed-request", "Malformed request"
 
 
+class RangeNotSatisfiable(InvalidArgument):
+    """The file has none of the bytes that the range names; `Content-Range` says how many it has."""
+
+    slug, title, http_status = "range-not-satisfiable", "Range not satisfiable", 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes", field="range")
+        self.size = size
+
+
 class UriTooLong(RatError):
     """The request's target is over the limit."""
 
@@ -131,6 +141,8 @@ def refusal(error: RatError, **more: object) -> Reply:
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="ratsvc"'
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, UpgradeRefused):
         headers["Upgrade"] = "HTTP/1.1"
     return Reply(error.http_status, msgspec.json.encode(problem | more) + b"\n", MEDIA_TYPE, headers)

@@ -6,7 +6,7 @@ committed as it comes, in bounded batches; when it goes wrong half way, what was
 how much (`stored`, `cursor`). A body that stops half way stores nothing more.
 
 With `Idempotency-Key`, or `producer` and `sequence`, a retry stores nothing twice and is acknowledged with the first
-offsets; a retry of a body that broke off goes on where it stopped.
+offsets; a retry of a body that broke off goes on where it stopped. With `file=`, the body is a file: see `upload`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ratsvc.core.dedupe import KEY_PREFIX
 from ratsvc.core.record import Draft, ProducerRef
 from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Ack, Broker
+from ratsvc.http_api import upload
 from ratsvc.http_api.exchange import ClientGone, Exchange
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import Reply, json_reply, refusal
@@ -57,6 +58,10 @@ class PublishParameters(msgspec.Struct):
     producer: Annotated[str, Meta(description="The producer's id, for publishing without duplicates")] = ""
     producer_epoch: Annotated[int, Meta(description="The producer's incarnation", ge=0)] = 0
     sequence: Annotated[int, Meta(description="The sequence number of the first record", ge=1)] = 1
+    file: Annotated[str, Meta(description="The body, of any type, is a file of this name")] = ""
+    upload_id: Annotated[str, Meta(description="For a file: an id, so that it can go on after a break")] = ""
+    position: Annotated[int, Meta(description="For a file: at which of its bytes the body begins", ge=0)] = 0
+    end: Annotated[bool, Meta(description="For a file: ends the stream after it")] = False
 
 
 class Published(msgspec.Struct):
@@ -132,7 +137,10 @@ class Publish:
         assert exchange.head is not None
         tally = _Tally()
         try:
-            order = _order(name, exchange.head, exchange.scope["query_string"], self._limits)
+            query = Query(exchange.scope["query_string"], PublishParameters.__struct_fields__)
+            if query.one("file") is not None:
+                return await upload.take(self._broker, name, query, exchange)
+            order = _order(name, exchange.head, query, self._limits)
             await (self._take_whole if order.whole else self._take_stream)(order, exchange, tally)
             await tally.settle(0)
             if tally.first is None:
@@ -203,8 +211,10 @@ def _located(order: _Order, at: int, error: RatError) -> RatError:
     return type(error)(f"{place}: {detail}", field="body")
 
 
-def _order(name: str, head: Head, query_string: bytes, limits: Limits) -> _Order:
-    query = Query(query_string, PublishParameters.__struct_fields__)
+def _order(name: str, head: Head, query: Query, limits: Limits) -> _Order:
+    for parameter in upload.WITH_FILE:
+        if query.one(parameter) is not None:
+            raise InvalidArgument(f"{parameter} goes with file=", field=parameter)
     media_type = _media_type(head)
     stream = check_name(name)
     split = query.flag("split")

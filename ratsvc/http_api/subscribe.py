@@ -17,8 +17,9 @@ from quart_schema import document_querystring
 from ratsvc.core.record import Gap, Reconnect
 from ratsvc.errors import Busy, Unavailable
 from ratsvc.flow.broker import Broker, Subscription
+from ratsvc.flow.file import File
 from ratsvc.formats import Compressor, Format, GzipBody, make_format, page
-from ratsvc.http_api import delivery
+from ratsvc.http_api import delivery, file
 from ratsvc.http_api.exchange import EXIT_STACK, HEAD
 from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
 
@@ -68,6 +69,8 @@ class Subscribe:
             int64_as_string=reading.int64_as_string,
             retry_ms=retry_ms,
         )
+        if found := await file.find(self._broker, reading):
+            return await self._file(found, encoder)
         if request.method == "HEAD":
             return Response(b"", 200, _headers(encoder, reading.coding))
         try:
@@ -77,6 +80,15 @@ class Subscribe:
                 raise
             return _come_back(reading, encoder, "overload" if isinstance(error, Busy) else "drain", retry_ms)
         return self._stream(subscription, encoder, reading)
+
+    async def _file(self, found: File, encoder: Format) -> Response:
+        extensions: dict[str, Any] = request.scope["extensions"]
+        response, subscription = await file.answer(
+            self._broker, extensions[HEAD], found, encoder, extensions.get(TRANSPORT)
+        )
+        if subscription is not None:
+            extensions[EXIT_STACK].enter_context(subscription)
+        return response
 
     async def _page(self, reading: Reading) -> Response:
         if request.method == "HEAD":
@@ -111,6 +123,7 @@ def _headers(encoder: Format, coding: str = "identity") -> dict[str, str]:
         "Content-Type": encoder.media_type,
         "Cache-Control": "no-store, no-transform",
         "X-Accel-Buffering": "no",
+        **({"Accept-Ranges": "none"} if encoder.name == "chunked" else {}),
     }
     return headers if coding == "identity" else headers | {"Content-Encoding": coding}
 

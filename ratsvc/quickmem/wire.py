@@ -163,14 +163,17 @@ def record_from_packed(
     return start + make_tail(key, event, headers) if key or event or headers else start
 
 
-def record_from_blob(blob: bytes | memoryview, headers: Mapping[str, str] | None = None) -> bytes:
+def record_from_blob(
+    blob: bytes | memoryview, key: str = "", event: str = "", headers: Mapping[str, str] | None = None
+) -> bytes:
     """Returns bytes as a serialised record, with one copy of them.
 
     Raises:
-        InvalidArgument: a header breaks its rule.
+        InvalidArgument: the key, event or a header breaks its rule.
     """
     begin = blob_head(len(blob))
-    return b"".join((head(len(begin) + len(blob)), begin, blob, make_tail("", "", headers) if headers else b""))
+    tail = make_tail(key, event, headers) if key or event or headers else b""
+    return b"".join((head(len(begin) + len(blob)), begin, blob, tail))
 
 
 def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:

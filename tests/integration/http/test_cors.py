@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from ratsvc.http_api.cors import RESPONSE_HEADERS
 from tests.conftest import Running, running
 
 APP, OTHER = "https://app.example.com", "https://other.example.com"
@@ -42,7 +43,7 @@ async def test_a_page_that_may_publishes_and_reads(origins: list[str], told: str
         for answer in answers:
             assert cors(answer) == {
                 "access-control-allow-origin": told,
-                "access-control-expose-headers": "Rat-Cursor, Rat-Gap, Retry-After, X-Request-Id",
+                "access-control-expose-headers": RESPONSE_HEADERS.decode(),
             }
 
 

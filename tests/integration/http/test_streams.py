@@ -108,6 +108,7 @@ async def test_every_route_is_in_the_document(http: httpx.AsyncClient) -> None:
         ("put", one),
         ("delete", one),
         ("get", f"{one}/info"),
+        ("get", f"{one}/uploads/{{upload_id}}"),
         ("post", f"{one}/end"),
         ("post", f"{one}/purge"),
         ("get", "/v1/subscribe"),

@@ -201,11 +201,14 @@ async def test_an_upload_is_one_span_and_its_file_is_the_same() -> None:
         parts += [producer_pb2.UploadRequest(chunk=chunk) for chunk in chunks]
         parts.append(producer_pb2.UploadRequest(end=producer_pb2.UploadEnd()))
         upload = producer_pb2_grpc.ProducerServiceStub(channel).Upload
-        assert (await upload(iter(parts), metadata=(("traceparent", SAMPLED),))).records == 5
+        assert (await upload(iter(parts), metadata=(("traceparent", SAMPLED),))).size == 100_000
         async with httpx.AsyncClient(base_url=server.http_url) as client:
-            file = (await client.get("/v1/streams/f?format=chunked&from=earliest&until=now")).content
+            path = "/v1/streams/f?format=chunked&from=earliest&until=now"
+            file = (await client.get(path)).content
+            part = await client.get(path, headers={"Range": "bytes=19990-40009"})
         await collector.wait(lambda spans: any("Upload" in span.name for span in spans))
     assert file == b"".join(chunks)
+    assert (part.status_code, part.content) == (206, file[19_990:40_010])
     [ingest] = collector.named("rat.v1.ProducerService/Upload")
     assert (ingest.parent_id, ingest.failed) == (SENDER, False)
     assert {link for span in collector.named("commit") for link in span.links} == {ingest.context}
