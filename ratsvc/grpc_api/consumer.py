@@ -48,7 +48,7 @@ class Consumer:
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             with await self._broker.subscribe(request) as subscription:
                 subscription.format = "grpc"
-                await answers.write(self._frames.start(subscription.start_offset))
+                await answers.write(self._frames.start(subscription.start.offset, subscription.start.point))
                 while items := await subscription.next():
                     await self._tell(items, answers)
         except GONE:
@@ -94,7 +94,7 @@ def _fitting(page: Page) -> Page:
                 batches.append(batch.part(0, count or 1))
             last = batches[-1].last
             gaps = [gap for gap in page.gaps if gap.to <= last]  # The next page says the others.
-            return Page(batches, gaps, Cursor(page.next.epoch, last), ended=False)
+            return Page(batches, gaps, Cursor(page.next.epoch, last, batches[-1].point), ended=False)
         batches.append(batch)
         left -= framed_bytes(batch)
     return page

@@ -62,7 +62,7 @@ async def body(
     """The response's body. Closes the subscription when it is over, however that comes."""
     with subscription:
         subscription.format = fmt.name
-        start = fmt.start(subscription.start_offset)
+        start = fmt.start(subscription.start.offset, subscription.start.point)
         if coding is not None:
             start = coding.start(start)
         if start:
