@@ -23,6 +23,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.core.segqueue import SegQueue
 from ratsvc.core.tail import Tail
 from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.flow.connections import Connections
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
@@ -60,6 +61,7 @@ class Broker:
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.subscriptions: dict[Subscription, None] = {}
+        self.connections = Connections()
         self.drain_event = asyncio.Event()
         self._drain_spread_s = self._drained_at = 0.0
         self._emptied = asyncio.Event()
@@ -339,6 +341,9 @@ class Broker:
             self.tail.add(batch)
             self.figures.records += len(batch)
             self.figures.bytes += batch.size
+            if info := self.log.registry.find(batch.stream):
+                info.total_records += len(batch)
+                info.total_bytes += batch.size
 
     async def _tick(self) -> None:
         while not self._stopping.is_set():

@@ -10,6 +10,7 @@ Cost of a commit: O(selections of its streams) + one encoding a lane + one write
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from time import monotonic, perf_counter
 from typing import Protocol, cast
@@ -214,6 +215,16 @@ class Hub:
                 if lane.members:
                     lane.publish(ready)
             selection.wake()
+
+    def readers(self, stream: str) -> tuple[Counter[str], int]:
+        """A stream's live readers by format, and how many others it has."""
+        live: Counter[str] = Counter()
+        users = 0
+        for selection in self._of_stream.get(stream, ()):
+            users += selection.users
+            for lane in selection.lanes.values():
+                live[lane.encoder.name] += len(lane.members)
+        return +live, users - live.total()
 
     def tick(self, now: float, offset: int) -> None:
         """Sends the heartbeats that are due, and forgets empty lanes."""

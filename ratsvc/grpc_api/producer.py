@@ -21,6 +21,7 @@ from ratsvc.core.record import Draft
 from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsupported
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api.envelope import parse
+from ratsvc.grpc_api.peer import peer_of
 from ratsvc.grpc_api.status import abort, guarded, single, status_of
 from ratsvc.grpc_api.upload import Uploading
 from ratsvc.grpc_api.writing import GONE, Answers, Stalled
@@ -64,6 +65,10 @@ class Producer:
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""
         call = _PublishCall(self, self._broker, context)
+        with self._broker.connections.opened(peer_of(context), "grpc", call):
+            await self._run(call, context)
+
+    async def _run(self, call: _PublishCall, context: Context) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(call.write())
@@ -83,7 +88,9 @@ class Producer:
 
     async def upload(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """A file in chunks. What was stored stays when the upload breaks off."""
-        return await guarded(context, Uploading(self._broker).run(requests))
+        uploading = Uploading(self._broker)
+        with self._broker.connections.opened(peer_of(context), "upload", uploading):
+            return await guarded(context, uploading.run(requests))
 
     def draft(self, data: bytes, stream_before: str) -> Draft:
         """A request, checked. Raises RatError, which is counted."""
@@ -138,17 +145,20 @@ class _PublishCall:
         self._room = asyncio.Event()
         self._room.set()
         self.half_closed = False
+        self.stream = ""
+        self.received = 0
 
     async def read(self) -> None:
         """Parses and queues until the producer is done, or the service drains."""
-        stream, number = "", 0
+        number = 0
         try:
             while (data := await self._context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 number += 1
+                self.received += len(data)
                 outcome: asyncio.Future[Ack] | RatError
                 try:
-                    draft = self._producer.draft(data, stream)
-                    stream = draft.stream
+                    draft = self._producer.draft(data, self.stream)
+                    self.stream = draft.stream
                     outcome = self._broker.submit(draft)
                 except RatError as error:
                     outcome = error

@@ -40,6 +40,16 @@ class Uploading:
         self._pending: deque[tuple[Future[Ack], int]] = deque()
         self._waiting = 0
 
+    @property
+    def stream(self) -> str:
+        """Where it goes; "" before its start has come."""
+        return self._start.stream if self._start is not None else ""
+
+    @property
+    def received(self) -> int:
+        """Bytes of the file that have come."""
+        return self._size
+
     async def run(self, requests: AsyncIterator[bytes]) -> bytes:
         """Takes all parts; returns the serialised response.
 

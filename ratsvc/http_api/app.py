@@ -15,6 +15,7 @@ from ratsvc.http_api.gate import PUBLISH, SMALL_BODY_BYTES, Gate, log_failure
 from ratsvc.http_api.openapi import Provider
 from ratsvc.http_api.operations import Operations
 from ratsvc.http_api.publish import Publish
+from ratsvc.http_api.status import StatusRoutes
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
@@ -35,7 +36,7 @@ def create_app(broker: Broker) -> Gate:
         conversion_preference="msgspec",
         openapi_provider_class=Provider,
     )
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), Web()):
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), Web()):
         routes.add_to(app)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     app.register_error_handler(RatError, _refused)

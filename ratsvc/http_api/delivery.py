@@ -20,7 +20,7 @@ from typing import cast
 import structlog
 
 from ratsvc.core.record import Encoding, Gap, Item
-from ratsvc.flow.follow import Subscription
+from ratsvc.flow.follow import Sent, Subscription
 from ratsvc.formats import Format, encode_items
 from ratsvc.settings import Settings
 
@@ -57,21 +57,25 @@ async def body(
     """The response's body. Closes the subscription when it is over, however that comes."""
     with subscription:
         subscription.format = fmt.name
+        wire = _Wire(transport, settings) if transport is not None else None
+        subscription.sender = wire or Sent()
         start = fmt.start(subscription.start_offset)
         if start:
             yield start
-        if transport is None:
+        if wire is None:
             async for data in _yielded(subscription, fmt):
                 yield data
         else:
-            await _written(subscription, fmt, _Wire(transport, settings))
+            await _written(subscription, fmt, wire)
 
 
 async def _yielded(subscription: Subscription, fmt: Format) -> AsyncIterator[bytes]:
     while items := await subscription.next():
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
-        yield bytes(_encoded(subscription, fmt, items))
+        data = bytes(_encoded(subscription, fmt, items))
+        subscription.sender.sent += len(data)
+        yield data
         await asyncio.sleep(0)
 
 
@@ -111,7 +115,7 @@ class _Wire:
     """One reader's connection, as the hub and the catch-up write to it."""
 
     __slots__ = (
-        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer", "reason",
+        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_stall_s", "_transport", "_writer", "reason", "sent",
     )  # fmt: skip
 
     def __init__(self, transport: ClientTransport, settings: Settings) -> None:
@@ -121,7 +125,8 @@ class _Wire:
         self._frame = chunk if transport.chunked else plain
         self._max = settings.limits.reader_bytes
         self._stall_s = settings.stall_timeout_s
-        self._sent = 0
+        self.sent = 0
+        """Bytes written, their framing included."""
         self.reason = "client"
         self._moved = 0
         self._moved_at = monotonic()
@@ -151,10 +156,10 @@ class _Wire:
         """Writes framed bytes; a view goes out between its framing, from where the record is."""
         if type(data) is memoryview and self._chunked:
             head = b"%x\r\n" % len(data)
-            self._sent += len(head) + len(data) + 2
+            self.sent += len(head) + len(data) + 2
             self._transport.writelines((head, data, b"\r\n"))
         else:
-            self._sent += len(data)
+            self.sent += len(data)
             self._transport.write(data)
 
     async def drained(self) -> bool:
@@ -185,7 +190,7 @@ class _Wire:
 
     def _stalled(self, waiting: int) -> bool:
         """Whether the reader has taken nothing for too long, with `waiting` bytes to take."""
-        taken = self._sent - waiting
+        taken = self.sent - waiting
         now = monotonic()
         if taken != self._moved:
             self._moved, self._moved_at = taken, now
