@@ -12,7 +12,10 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from ratsvc.flow.broker import Broker
+from ratsvc.core.cursor import Earliest
+from ratsvc.core.record import Batch
+from ratsvc.flow.broker import Broker, ReadRequest
+from ratsvc.quickmem import wire
 from ratsvc.server.app import Server
 from ratsvc.settings import Settings, load
 
@@ -72,3 +75,14 @@ def node() -> str:
     if not (Path(__file__).parent / "e2e/node_modules/.package-lock.json").exists():
         pytest.skip("the npm packages are not installed (npm install in tests/e2e)")
     return found
+
+
+async def stored(broker: Broker, *streams: str) -> list[object]:
+    """The values of all records of these streams, in order."""
+    with await broker.subscribe(ReadRequest(streams, Earliest(), until="now")) as subscription:
+        found: list[object] = []
+        while items := await subscription.next():
+            for item in items:
+                if isinstance(item, Batch):
+                    found += wire.values(item)
+        return found

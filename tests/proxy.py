@@ -4,8 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+Way = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+async def forward(
+    port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: Way, answers: Way
+) -> None:
+    """Connects to `port` for a client, and forwards by `requests` and `answers` until one of them is over; then both
+    connections are broken with a reset."""
+    try:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        writer.transport.abort()
+        return
+    ways = [asyncio.ensure_future(requests(reader, back)), asyncio.ensure_future(answers(there, writer))]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        writer.transport.abort()
+        back.transport.abort()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 class CuttingProxy:
@@ -30,26 +55,11 @@ class CuttingProxy:
         return server
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-            return
         budget = [self._random.randint(self._least, self._most)]
-        ways = [
-            asyncio.ensure_future(self._copy(reader, back, budget)),
-            asyncio.ensure_future(self._copy(there, writer, budget)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            writer.transport.abort()
-            back.transport.abort()
-            await asyncio.gather(*ways, return_exceptions=True)
+        copy = partial(self._copy, budget)
+        await forward(self._target, reader, writer, copy, copy)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: list[int]) -> None:
+    async def _copy(self, budget: list[int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(4096):
             if self.cutting and len(data) >= budget[0]:
                 writer.write(data[: budget[0]])

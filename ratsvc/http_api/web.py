@@ -1,15 +1,19 @@
-"""The pages under `/ui/` and `/docs`: files of the package `ratsvc.web`, read once at the start.
+"""The pages under `/ui/` and `/docs`, and the browser library at `/client.js`: files of the package `ratsvc.web`, read
+once at the start.
 
 A path is looked up among the files that were found, so there is no path that leads elsewhere. The pages load
-nothing from other hosts, and the Content-Security-Policy holds them to it.
+nothing from other hosts, and the Content-Security-Policy holds them to it. Browsers keep the files, and ask each time
+whether they are still the same: a service that was updated is never read by yesterday's script.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from quart import Quart, Response, redirect
+from quart import Quart, Response, redirect, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
@@ -20,6 +24,7 @@ MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "mjs": "text/javascript; charset=utf-8",
+    "ts": "text/plain; charset=utf-8",
     "json": "application/json",
     "svg": "image/svg+xml",
     "png": "image/png",
@@ -31,13 +36,18 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+#: The folder of the npm package, and its files that are served at the top.
+_CLIENT = "client"
+_CLIENT_FILES = ("client.js", "client-share.js", "client.d.ts")
 
 
 class Web:
-    """The pages."""
+    """The pages and the browser library."""
 
     def __init__(self) -> None:
         self._files = _found(files("ratsvc") / "web", "")
+        self._client = {name: self._files[f"{_CLIENT}/{name}"] for name in _CLIENT_FILES}
+        self._files = {path: file for path, file in self._files.items() if not path.startswith(f"{_CLIENT}/")}
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -46,6 +56,8 @@ class Web:
         app.add_url_rule("/ui/", "ui_index", self.index, methods=["GET"])
         app.add_url_rule("/ui/<path:path>", "ui_file", self.file, methods=["GET"])
         app.add_url_rule("/docs", "docs", self.docs, methods=["GET"])
+        for name in self._client:
+            app.add_url_rule(f"/{name}", "client", self.client, methods=["GET"])
 
     @hide
     async def to_pages(self) -> ResponseReturnValue:
@@ -68,20 +80,36 @@ class Web:
         found = self._files.get(path)
         if found is None:
             raise NotFound("there is no such page")
-        content, media_type = found
-        return Response(
-            content,
-            200,
-            {"Content-Type": media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY},
-        )
+        return await found.response()
+
+    @hide
+    async def client(self) -> Response:
+        """Gives a file of the browser library."""
+        return await self._client[request.path[1:]].response()
 
 
-def _found(directory: Traversable, prefix: str) -> dict[str, tuple[bytes, str]]:
-    """All files under a directory that have a known type, by relative path, with their types."""
-    found: dict[str, tuple[bytes, str]] = {}
+@dataclass(slots=True, frozen=True)
+class _File:
+    content: bytes
+    media_type: str
+    etag: str
+
+    async def response(self) -> Response:
+        """The file, or a 304 for who has it."""
+        headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+        response = Response(self.content, 200, headers)
+        response.set_etag(self.etag)
+        await response.make_conditional(request)
+        return response
+
+
+def _found(directory: Traversable, prefix: str) -> dict[str, _File]:
+    """All files under a directory that have a known type, by relative path."""
+    found: dict[str, _File] = {}
     for entry in directory.iterdir():
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
         elif media_type := MEDIA_TYPES.get(entry.name.rpartition(".")[2]):
-            found[prefix + entry.name] = (entry.read_bytes(), media_type)
+            content = entry.read_bytes()
+            found[prefix + entry.name] = _File(content, media_type, sha256(content).hexdigest()[:32])
     return found

@@ -1,10 +1,9 @@
 // The page at /ui/: the demo's five feeds, or, with ?stream=NAME, the newest records of any stream or pattern.
-// A browser allows six connections per origin over HTTP/1.1. Here are four: one EventSource for prices, logs and
-// announcements, one for the tokens' stream of the moment, one fetch of JSON lines for the sensor, one for a file.
+// A browser allows six connections per origin over HTTP/1.1. Here are four: one for prices, logs and announcements, one
+// for the tokens' stream of the moment, one of binary frames for the sensor, one for a file; tabs share the first three.
 
 import { followAny } from "./any.js";
-import { EventFollower, LineFollower } from "./follow.js";
-import { $, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
+import { $, Feed, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
 
 const KEEP_LINES = 200, KEEP_POINTS = 80, KEEP_SYMBOLS = 50, KEEP_SAMPLES = 1280, KEEP_CHARACTERS = 20_000;
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -61,7 +60,7 @@ function priceRow(key) {
 }
 
 // Tokens: a stream for each answer. It is followed to its end, which the service tells.
-const tokens = { follower: null, announced: null, text: "", count: 0, began: 0, ended: false };
+const tokens = { feed: null, announced: null, text: "", count: 0, began: 0, ended: false };
 
 function onAnnounced({ value }) {
   if (typeof value?.stream !== "string") throw new TypeError("not an announcement");
@@ -71,21 +70,21 @@ function onAnnounced({ value }) {
 
 function followTokens() {
   const { stream, prompt } = tokens.announced;
-  tokens.follower?.stop();
+  tokens.feed?.stop();
   Object.assign(tokens, { announced: null, prompt, text: "", count: 0, began: performance.now(), ended: false });
-  const onToken = (text) => {
-    tokens.text = (tokens.text + text).slice(-KEEP_CHARACTERS);
+  const onToken = ({ value }) => {
+    tokens.text = (tokens.text + value).slice(-KEEP_CHARACTERS);
     tokens.count += 1;
     draw(drawTokens);
   };
-  const end = ({ cursor }) => {
+  const onEnd = ({ cursor }) => {
     tokens.ended = true;
     happened(`${stream}: ended at ${cursor}`, "ended");
     draw(drawTokens);
   };
-  tokens.follower = new EventFollower(streamPath(stream), [], "earliest", listener(stream, onToken, { end }), ["token"]);
+  tokens.feed = new Feed(streamPath(stream), { view: "value", from: "earliest", ...listener(stream, onToken, { onEnd }) });
   tokens.stream = stream;
-  if (!isPaused) tokens.follower.start();
+  if (!isPaused) tokens.feed.start();
   draw(drawTokens);
 }
 
@@ -106,17 +105,17 @@ function onLog({ value, time }) {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   logs.add(() => {
     const level = text.split(" ", 1)[0], line = element("li", undefined, LEVELS.has(level) ? level : "");
-    line.append(element("time", time.slice(11, 19)), element("span", text));
+    line.append(element("time", time.toISOString().slice(11, 19)), element("span", text));
     return line;
   });
 }
 
-// Sensor: bytes (base64 in JSON) that are little-endian 32-bit floats.
+// Sensor: bytes that are little-endian 32-bit floats.
 const sensor = { samples: [], count: 0 };
 
 function onFrame({ value }) {
-  const bytes = Uint8Array.from(atob(value), (character) => character.charCodeAt(0));
-  const view = new DataView(bytes.buffer), whole = bytes.length - (bytes.length % 4);
+  if (!(value instanceof Uint8Array)) throw new TypeError("not samples");
+  const view = new DataView(value.buffer), whole = value.length - (value.length % 4);
   for (let at = 0; at < whole; at += 4) sensor.samples.push(view.getFloat32(at, true));
   sensor.count += whole / 4;
   if (sensor.samples.length > 2 * KEEP_SAMPLES) sensor.samples.splice(0, sensor.samples.length - KEEP_SAMPLES);
@@ -195,25 +194,22 @@ const FEEDS = { "demo.prices": onPrice, "demo.logs": onLog, "demo.tokens": onAnn
 
 function followFeeds() {
   $("feeds").hidden = false;
-  const query = [...Object.keys(FEEDS).map((name) => ["stream", name]), ["view", "record"]];
-  const onRecord = (data) => {
-    const record = JSON.parse(data);
-    FEEDS[record.stream](record);
-  };
-  const feeds = new EventFollower("/v1/subscribe", query, "-600", listener("feeds", onRecord, { state }));
-  const frames = new LineFollower(streamPath("demo.sensor"), [["view", "record"]], "-40", listener("demo.sensor", onFrame));
+  const query = new URLSearchParams(Object.keys(FEEDS).map((name) => ["stream", name]));
+  const onRecord = (record) => FEEDS[record.stream](record);
+  const feeds = new Feed(`/v1/subscribe?${query}`, { from: -600, ...listener("feeds", onRecord, { onState: state }) });
+  const frames = new Feed(streamPath("demo.sensor"), { format: "binary", from: -40, ...listener("demo.sensor", onFrame) });
   showCursorOf(feeds);
   return [feeds, frames];
 }
 
 const wanted = new URLSearchParams(location.search).getAll("stream").flatMap((names) => names.split(/[\s,]+/)).filter(Boolean);
-const followers = wanted.length > 0 ? followAny(wanted) : followFeeds();
+const feeds = wanted.length > 0 ? followAny(wanted) : followFeeds();
 let isPaused = false;
 
 $("pause").addEventListener("click", () => {
   isPaused = !isPaused;
   $("pause").textContent = isPaused ? "Resume" : "Pause";
-  const all = tokens.follower && !tokens.ended ? [...followers, tokens.follower] : followers;
+  const all = tokens.feed && !tokens.ended ? [...feeds, tokens.feed] : feeds;
   for (const one of all) isPaused ? one.stop() : one.start();
   if (isPaused) state("paused");
 });
@@ -228,4 +224,4 @@ $("stream").addEventListener("focus", async () => {
 const several = new URLSearchParams(wanted.map((name) => ["stream", name]));
 const example = wanted.length > 1 ? `/v1/subscribe?${several}` : streamPath(wanted[0] ?? "demo.prices");
 $("curl").textContent = `curl -N '${location.origin}${example.replaceAll("%3E", ">")}'`;
-for (const one of followers) one.start();
+for (const one of feeds) one.start();

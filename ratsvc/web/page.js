@@ -1,5 +1,7 @@
-// What the feeds and the record list share: the bar, the list of happenings, and drawing once per frame.
+// What the feeds and the record list share: following, the bar, the list of happenings, and drawing once per frame.
 // Whatever comes in records goes into the page as text.
+
+import { subscribe } from "/client.js";
 
 const KEEP_HAPPENINGS = 60, TICK_MS = 250, RATE_TICKS = 8;
 
@@ -24,6 +26,22 @@ function drawAsked() {
   const parts = [...asked];
   asked.clear();
   for (const part of parts) part();
+}
+
+// Follows streams; stopped and started again it goes on where it was. Pages in several tabs share a connection.
+export class Feed {
+  constructor(url, options) {
+    Object.assign(this, { url, options, cursor: null });
+  }
+
+  start() {
+    const subscription = subscribe(this.url, { share: true, ...this.options, from: this.cursor ?? this.options.from });
+    subscription.done.catch(() => undefined); // said by its state
+    this.stop = () => subscription.close();
+    Object.defineProperty(this, "cursor", { get: () => subscription.cursor, configurable: true });
+  }
+
+  stop() {}
 }
 
 // A list that shows the newest `most` of what is added, at its end or at its start.
@@ -52,7 +70,7 @@ export class Tape {
 
 // The bar.
 const ticks = new Array(RATE_TICKS).fill(0);
-let total = 0, follower = null;
+let total = 0, feed = null;
 
 export function count(records = 1) {
   total += records;
@@ -60,7 +78,7 @@ export function count(records = 1) {
 }
 
 export function showCursorOf(shown) {
-  follower = shown;
+  feed = shown;
 }
 
 setInterval(() => {
@@ -69,17 +87,18 @@ setInterval(() => {
   ticks.length = RATE_TICKS;
   $("rate").textContent = rate.toLocaleString("en", { maximumFractionDigits: rate < 100 ? 1 : 0 });
   $("total").textContent = total.toLocaleString("en");
-  $("cursor").textContent = follower?.cursor || "–";
+  $("cursor").textContent = feed?.cursor || "–";
 }, TICK_MS);
 
-export function state(is, detail = "") {
+export function state(is, { reason = "" } = {}) {
+  if (is === "closed") return; // paused: the page says it itself
   const before = $("state").dataset.is;
   $("state").dataset.is = is;
   $("state").textContent = is;
-  $("notice").hidden = !detail;
-  $("notice").textContent = detail;
-  if (is === before || is === "connecting") return;
-  happened(`${is}${follower?.cursor ? ` at ${follower.cursor}` : ""}${detail ? `: ${detail}` : ""}`, is);
+  $("notice").hidden = is !== "failed";
+  $("notice").textContent = reason;
+  if (is === before || is === "connecting" || is === "ended") return;
+  happened(`${is}${feed?.cursor ? ` at ${feed.cursor}` : ""}${reason && `: ${reason}`}`, is);
 }
 
 // What happened: gaps, ends, reconnects, pauses.
@@ -95,27 +114,27 @@ export function happened(text, kind = "") {
   });
 }
 
-// A listener for a follower; `what` names it among the happenings.
+// Options for a feed; `what` names it among the happenings.
 export function listener(what, record, own = {}) {
   return {
-    record(data, event) {
+    onRecord(one) {
       count();
       try {
-        record(data, event);
+        record(one);
       } catch (error) {
-        happened(`${what}: a record that cannot be shown here (${error.message})`, "refused");
+        happened(`${what}: a record that cannot be shown here (${error.message})`, "failed");
       }
     },
-    state() {},
-    gap({ from, to, reason, skipped }) {
+    onState(is, { reason, wait } = {}) {
+      if (is === "reconnecting") happened(`${what}: comes back in ${(wait / 1000).toFixed(1)} s (${reason})`, is);
+      if (is === "failed") happened(`${what}: ${reason}`, is);
+    },
+    onGap({ from, to, reason, skipped }) {
       const many = skipped ? `${skipped.toLocaleString("en")} records` : "records";
       happened(`${what}: a gap (${reason}), ${many} after ${from} up to ${to} are not to be had`, "gap");
     },
-    end({ cursor, reason }) {
+    onEnd({ cursor, reason }) {
       happened(`${what}: ${reason} at ${cursor}`, "ended");
-    },
-    reconnect({ reason, retry_ms }) {
-      happened(`${what}: asked to come back in ${(retry_ms / 1000).toFixed(1)} s (${reason})`, "reconnecting");
     },
     ...own,
   };

@@ -199,7 +199,7 @@ async def test_a_stream_that_cannot_be_is_refused_as_text(server: Running, open_
     async with page.expect_response(lambda response: "such" in response.url and "/v1/" in response.url) as refused:
         await page.keyboard.press("Enter")
     assert (await refused.value).status == 400
-    await expect(page.locator("#state")).to_have_text("refused")
+    await expect(page.locator("#state")).to_have_text("failed")
     await expect(page.locator("#notice")).to_be_visible()
 
 

@@ -9,6 +9,7 @@ import random
 from multiprocessing.connection import Connection
 
 from tests.faults.producing import heard
+from tests.proxy import forward
 
 HEAD = 9
 DATA = 0
@@ -30,23 +31,7 @@ class AckCuttingProxy:
         return await asyncio.start_server(self._connected, "127.0.0.1", port)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        ways = [
-            asyncio.ensure_future(self._requests(reader, back)),
-            asyncio.ensure_future(self._answers(there, writer)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            writer.transport.abort()
-            back.transport.abort()
-            await asyncio.gather(*ways, return_exceptions=True)
+        await forward(self._target, reader, writer, self._requests, self._answers)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(64 * 1024):

@@ -28,7 +28,7 @@ ANNOTATION = "nginx.ingress.kubernetes.io/"
 STREAMS = ("load.>",)
 CLIENTS, SHARE = 200, 0.20
 OTHERS = 4
-DRAIN_S, RESTART_S = 4.0, 5.0
+RESTART_S = 5.0
 
 
 @pytest.fixture
@@ -157,12 +157,12 @@ def test_readers_of_a_restart_come_back_spread_over_the_drain_and_miss_nothing(
     scaled: Callable[[Any, Any], Any],
     figure: Callable[[str], None],
 ) -> None:
-    restarts, spread = scaled(1, 5), []
-    settings = {"RATSVC_DRAIN_S": f"{DRAIN_S}", "RATSVC_RESTART_S": f"{RESTART_S}"}
+    restarts, drain_s, spread = scaled(1, 5), scaled(5.0, 10.0), []
+    settings = {"RATSVC_DRAIN_S": f"{drain_s}", "RATSVC_RESTART_S": f"{RESTART_S}"}
     with (
         ServerProcess(tmp_path, tmp_path / "log", environment=settings) as server,
         running(nginx, tmp_path, annotated(f"127.0.0.1:{server.http_port}")) as proxy,
-        Load(tmp_path, server.grpc_addr, proxy.url, readers=OTHERS, pause_s=1.0, burst=8) as load,
+        Load(tmp_path, server.grpc_addr, proxy.url, readers=OTHERS, pause_s=2.0, burst=8) as load,
     ):
         readers = EventSources(node, proxy.url, CLIENTS, tmp_path)
         began = []
@@ -179,7 +179,7 @@ def test_readers_of_a_restart_come_back_spread_over_the_drain_and_miss_nothing(
     for start, end in zip(began, [*began[1:], float("inf")], strict=True):
         back = [(at, status) for at, status in requests if start <= at < end]
         assert [status for _, status in back] == [200] * CLIENTS
-        spread.append(most_in([at for at, _ in back], DRAIN_S / 10) / CLIENTS)
+        spread.append(most_in([at for at, _ in back], drain_s / 10) / CLIENTS)
     total = sum(len(one.items) for one in notes)
     figure(
         f"{restarts} restarts: {outcome}; {CLIENTS} EventSources saw {total} records, and at most {max(spread):.0%} of"

@@ -10,23 +10,12 @@ import pytest
 
 from ratsvc.client import Producer, SyncProducer
 from ratsvc.core.cursor import Earliest
-from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument, InvalidValue, ProducerFenced, StreamEnded, TooLarge, Unavailable
-from ratsvc.flow.broker import Broker, ReadRequest
+from ratsvc.flow.broker import ReadRequest
 from ratsvc.quickmem import wire
-from tests.conftest import Running, running
+from tests.conftest import Running, running, stored
 from tests.faults.proxy import AckCuttingProxy
 from tests.proxy import cutting
-
-
-async def stored(broker: Broker, *streams: str) -> list[object]:
-    with await broker.subscribe(ReadRequest(streams, Earliest(), until="now")) as subscription:
-        found: list[object] = []
-        while items := await subscription.next():
-            for item in items:
-                if isinstance(item, Batch):
-                    found += wire.values(item)
-        return found
 
 
 async def test_records_arrive_in_order_with_their_labels(server: Running) -> None:

@@ -17,11 +17,9 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from rat.v1 import admin_pb2, admin_pb2_grpc, producer_pb2, producer_pb2_grpc, record_pb2, value_pb2
 
-from ratsvc.core.cursor import Earliest
 from ratsvc.core.record import Batch
-from ratsvc.flow.broker import Broker, ReadRequest
-from ratsvc.quickmem import to_data_value, wire
-from tests.conftest import Running, running
+from ratsvc.quickmem import to_data_value
+from tests.conftest import Running, running, stored
 
 Value = value_pb2.DataValue
 INVALID, TOO_LARGE, FAILED, ABORTED = 3, 8, 9, 10
@@ -34,16 +32,6 @@ def request(stream: str, *values: object, **fields: object) -> producer_pb2.Publ
 
 def ref(sequence: int, epoch: int = 0, id: str = "p") -> producer_pb2.ProducerRef:
     return producer_pb2.ProducerRef(id=id, epoch=epoch, sequence=sequence)
-
-
-async def stored(broker: Broker, *streams: str) -> list[object]:
-    with await broker.subscribe(ReadRequest(streams, Earliest(), until="now")) as subscription:
-        found: list[object] = []
-        while items := await subscription.next():
-            for item in items:
-                if isinstance(item, Batch):
-                    found += wire.values(item)
-        return found
 
 
 @pytest_asyncio.fixture
