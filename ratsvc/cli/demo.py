@@ -59,8 +59,9 @@ async def _run(settings: Settings, seconds: float | None) -> None:
 def _announce(http: str, grpc: str) -> None:
     typer.echo(f"""ratsvc is ready: HTTP {http}  gRPC {grpc}
 
-Open   {http}/ui/       five live feeds
-       {http}/docs      the HTTP API
+Open   {http}/ui/                the dashboard
+       {http}/ui/demo.html       five live feeds
+       {http}/docs               the HTTP API
 
 Try    curl -N {http}/v1/streams/demo.prices
        curl -N -H 'Accept: text/event-stream' '{http}/v1/streams/demo.tokens.*?from=-20'

@@ -148,8 +148,8 @@ class _Wire:
         return True
 
     def write(self, data: Encoding) -> None:
-        """Frames and writes."""
-        if data:
+        """Frames and writes; nothing to a reader that has gone."""
+        if data and not self._transport.is_closing():
             self._write(self._frame(cast(bytes, data)))
 
     def _write(self, data: Encoding) -> None:
