@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -32,7 +33,9 @@ def demo(
 
 async def _run(settings: Settings, seconds: float | None) -> None:
     from ratsvc.demo.producers import SampleProducers
+    from ratsvc.demo.site import PATHS, create_site
     from ratsvc.server.app import Server, prepare_process
+    from ratsvc.streaming import shutdown_streaming_system
 
     prepare_process()
     loop = asyncio.get_running_loop()
@@ -41,9 +44,9 @@ async def _run(settings: Settings, seconds: float | None) -> None:
         loop.add_signal_handler(number, stop.set)
     if seconds is not None:
         loop.call_later(seconds, stop.set)
-    async with Server(settings) as server:
+    async with Server(settings, await create_site()) as server:
         producing = asyncio.create_task(SampleProducers(server.grpc_address, typer.echo).run())
-        _announce(f"http://{server.http_address}", server.grpc_address)
+        _announce(f"http://{server.http_address}", server.grpc_address, PATHS)
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({producing, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for task in (producing, waiting):
@@ -51,17 +54,21 @@ async def _run(settings: Settings, seconds: float | None) -> None:
         failed, _ = await asyncio.gather(producing, waiting, return_exceptions=True)
         if isinstance(failed, Exception):
             raise failed
+        shutdown_streaming_system(settings.drain_s)
         await server.drain(settings.drain_s)
         counts = server.broker.stats()
     typer.echo(f"stopped after {counts['records_total']:,.0f} records")
 
 
-def _announce(http: str, grpc: str) -> None:
+def _announce(http: str, grpc: str, paths: Iterable[str]) -> None:
+    demos = "".join(f"\n       {http}{path}" for path in paths)
     typer.echo(f"""ratsvc is ready: HTTP {http}  gRPC {grpc}
 
 Open   {http}/ui/                the dashboard
        {http}/ui/demo.html       five live feeds
        {http}/docs               the HTTP API
+
+       the in-process API, each page with its source:{demos}
 
 Try    curl -N {http}/v1/streams/demo.prices
        curl -N -H 'Accept: text/event-stream' '{http}/v1/streams/demo.tokens.*?from=-20'

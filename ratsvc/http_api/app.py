@@ -12,6 +12,7 @@ from ratsvc.errors import RatError
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api import problem
 from ratsvc.http_api.gate import PUBLISH, SMALL_BODY_BYTES, Gate, log_failure
+from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.openapi import Provider
 from ratsvc.http_api.operations import Operations
 from ratsvc.http_api.publish import Publish
@@ -21,8 +22,8 @@ from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
 
 
-def create_app(broker: Broker) -> Gate:
-    """The HTTP edge of `broker`: an ASGI application."""
+def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
+    """The HTTP edge of `broker`, and a guest's routes beside it: an ASGI application."""
     app = Quart("ratsvc", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = SMALL_BODY_BYTES
     app.url_map.merge_slashes = False
@@ -36,13 +37,17 @@ def create_app(broker: Broker) -> Gate:
         conversion_preference="msgspec",
         openapi_provider_class=Provider,
     )
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), Web()):
+    links = guest.links if guest else ""
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), Web(links)):
         routes.add_to(app)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
-    app.register_error_handler(RatError, _refused)
-    app.register_error_handler(HTTPException, _refused_by_quart)
-    app.register_error_handler(Exception, _failed)
-    return Gate(app, Publish(broker), broker.settings, broker.figures)
+    for rule in guest.app.url_map.iter_rules() if guest else ():
+        app.url_map.add(Rule(rule.rule, endpoint=rule.endpoint, methods=rule.methods))
+    for served in (app, guest.app) if guest else (app,):
+        served.register_error_handler(RatError, _refused)
+        served.register_error_handler(HTTPException, _refused_by_quart)
+        served.register_error_handler(Exception, _failed)
+    return Gate(app, Publish(broker), broker.settings, broker.figures, guest)
 
 
 async def _refused(error: RatError) -> Response:

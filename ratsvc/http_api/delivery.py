@@ -148,7 +148,7 @@ class _Wire:
         return True
 
     def write(self, data: Encoding) -> None:
-        """Frames and writes; nothing to a reader that has gone."""
+        """Frames and writes, unless the reader is gone: uvloop raises for that."""
         if data and not self._transport.is_closing():
             self._write(self._frame(cast(bytes, data)))
 

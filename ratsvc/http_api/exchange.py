@@ -124,12 +124,8 @@ class Exchange:
     async def small_body(self, max_bytes: int) -> bytes:
         """The whole body. Raises TooLarge over `max_bytes`, and what `body` raises."""
         collected = bytearray()
-        if self.head is not None and (self.head.content_length or 0) > max_bytes:
-            raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
-        async for piece in self.body(whole=True):
+        async for piece in self._bounded(max_bytes, whole=True):
             collected += piece
-            if len(collected) > max_bytes:
-                raise TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
         return bytes(collected)
 
     async def send(self, message: Message) -> None:
@@ -174,6 +170,41 @@ class Exchange:
             return {"type": "http.request", "body": whole, "more_body": False}
 
         await app(self.scope, receive, self.send)
+
+    async def run_reading(self, app: App, max_bytes: int) -> None:
+        """Lets an ASGI app answer, and read the body as it comes.
+
+        Raises:
+            TooLarge: the body is over `max_bytes`.
+            RequestTimeout, ClientGone: as `body`.
+        """
+        pieces, told = self._bounded(max_bytes), False
+
+        async def receive() -> Message:
+            nonlocal told
+            if told:
+                return await self._receive()
+            piece = await anext(pieces, b"")
+            told = not piece
+            return {"type": "http.request", "body": piece, "more_body": not told}
+
+        await app(self.scope, receive, self.send)
+
+    def _bounded(self, max_bytes: int, *, whole: bool = False) -> AsyncIterator[bytes]:
+        """What `body` gives. Raises TooLarge over `max_bytes`: at once where the head says so."""
+        refused = TooLarge(f"the body must be at most {max_bytes} bytes here", field="body")
+        if self.head is not None and (self.head.content_length or 0) > max_bytes:
+            raise refused
+
+        async def pieces() -> AsyncIterator[bytes]:
+            received = 0
+            async for piece in self.body(whole=whole):
+                received += len(piece)
+                if received > max_bytes:
+                    raise refused
+                yield piece
+
+        return pieces()
 
     async def _discard(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

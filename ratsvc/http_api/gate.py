@@ -23,6 +23,7 @@ from ratsvc.core.figures import Figures
 from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
 from ratsvc.http_api import cors, head, problem
 from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Send
+from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.problem import Reply
 from ratsvc.settings import Settings
 
@@ -47,6 +48,7 @@ class Gate:
         publish: serves the endpoint `publish`: takes a stream's name and the exchange.
         settings: the service's.
         figures: where requests are counted.
+        guest: an app beside it; `app` has its routes too, without their views.
     """
 
     def __init__(
@@ -55,8 +57,11 @@ class Gate:
         publish: Callable[[str, Exchange], Awaitable[Reply]],
         settings: Settings,
         figures: Figures,
+        guest: Guest | None = None,
     ) -> None:
         self._app = app
+        self._guests = dict.fromkeys(guest.app.view_functions, guest.app) if guest else {}
+        self._guest_bodies = guest.body_bytes if guest else {}
         self._publish = publish
         self._settings = settings
         self._figures = figures
@@ -93,7 +98,7 @@ class Gate:
         endpoint, arguments = self._route(checked)
         exchange.scope["path"] = checked.path
         exchange.route = endpoint or "options"
-        if endpoint != PUBLISH and endpoint not in SMALL_BODIES:
+        if endpoint != PUBLISH and endpoint not in SMALL_BODIES and endpoint not in self._guest_bodies:
             if checked.has_body:
                 raise TooLarge("this route takes no body", field="body")
             if endpoint == "":
@@ -101,12 +106,14 @@ class Gate:
                 more = cors.preflight(checked.headers, self._settings, methods)
                 await exchange.reply(Reply(204, headers={"Allow": methods, **more}))
             else:
-                await exchange.run(self._app)  # type: ignore[arg-type]
+                await exchange.run(self._guests.get(endpoint, self._app))  # type: ignore[arg-type]
             return
         if checked.one(b"content-encoding") not in (None, "identity"):
             raise UnsupportedMediaType("the body must come without Content-Encoding", field="content-encoding")
         if endpoint == PUBLISH:
             await exchange.reply(await self._publish(arguments["name"], exchange))
+        elif endpoint in self._guest_bodies:
+            await exchange.run_reading(self._guests[endpoint], self._guest_bodies[endpoint])  # type: ignore[arg-type]
         else:
             await exchange.run(self._app, await exchange.small_body(SMALL_BODY_BYTES))  # type: ignore[arg-type]
 

@@ -32,22 +32,30 @@ MEDIA_TYPES = {
     "woff2": "font/woff2",
     "txt": "text/plain; charset=utf-8",
 }
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 #: The folder of the npm package, and its files that are served at the top.
 _CLIENT = "client"
 _CLIENT_FILES = ("client.js", "client-share.js", "client.d.ts")
+#: Where in the demo's page links to pages of the program's own go.
+_LINKS = b"<!-- pages of the program itself -->"
 
 
 class Web:
-    """The pages and the browser library."""
+    """The pages and the browser library.
 
-    def __init__(self) -> None:
+    Args:
+        links: HTML of links to other pages, for the demo's page.
+    """
+
+    def __init__(self, links: str = "") -> None:
         self._files = _found(files("ratsvc") / "web", "")
         self._client = {name: self._files[f"{_CLIENT}/{name}"] for name in _CLIENT_FILES}
         self._files = {path: file for path, file in self._files.items() if not path.startswith(f"{_CLIENT}/")}
+        page = self._files["demo.html"].content
+        self._files["demo.html"] = _File.of("demo.html", page.replace(_LINKS, links.encode()))
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -86,6 +94,8 @@ class Web:
     async def client(self) -> Response:
         """Gives a file of the browser library."""
         return await self._client[request.path[1:]].response()
+        page = self._files["demo.html"].content
+        self._files["demo.html"] = _File.of("demo.html", page.replace(_LINKS, links.encode()))
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,9 +104,14 @@ class _File:
     media_type: str
     etag: str
 
+    @classmethod
+    def of(cls, name: str, content: bytes) -> _File:
+        """A file of a known type."""
+        return cls(content, MEDIA_TYPES[name.rpartition(".")[2]], sha256(content).hexdigest()[:32])
+
     async def response(self) -> Response:
         """The file, or a 304 for who has it."""
-        headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+        headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
         response = Response(self.content, 200, headers)
         response.set_etag(self.etag)
         await response.make_conditional(request)
@@ -109,7 +124,6 @@ def _found(directory: Traversable, prefix: str) -> dict[str, _File]:
     for entry in directory.iterdir():
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
-        elif media_type := MEDIA_TYPES.get(entry.name.rpartition(".")[2]):
-            content = entry.read_bytes()
-            found[prefix + entry.name] = _File(content, media_type, sha256(content).hexdigest()[:32])
+        elif entry.name.rpartition(".")[2] in MEDIA_TYPES:
+            found[prefix + entry.name] = _File.of(entry.name, entry.read_bytes())
     return found

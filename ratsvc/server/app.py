@@ -25,6 +25,7 @@ from ratsvc.errors import SettingsError
 from ratsvc.flow.broker import Broker
 from ratsvc.grpc_api import server as grpc_api
 from ratsvc.http_api.app import create_app
+from ratsvc.http_api.guest import Guest
 from ratsvc.server.http import HttpServer
 from ratsvc.settings import Settings
 
@@ -35,21 +36,27 @@ GC_THRESHOLDS = (20_000, 50, 50)
 
 
 class Server:
-    """The running service, as an async context manager: `async with Server(settings) as server`."""
+    """The running service, as an async context manager: `async with Server(settings) as server`.
+
+    Args:
+        settings: how it runs.
+        guest: an app to serve beside it.
+    """
 
     broker: Broker
     http_port: int
     grpc_port: int
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guest: Guest | None = None) -> None:
         self._settings = settings
+        self._guest = guest
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         settings = self._settings
         async with AsyncExitStack() as stack:
             self.broker = await stack.enter_async_context(Broker(settings))
-            http = HttpServer(create_app(self.broker), settings.http, settings.limits)
+            http = HttpServer(create_app(self.broker, self._guest), settings.http, settings.limits)
             stack.push_async_callback(http.stop, EDGE_GRACE_S)
             self.http_port = http.port
             grpc_server = grpc.aio.server(options=grpc_api.options(settings))

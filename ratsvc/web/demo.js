@@ -2,6 +2,7 @@
 // A browser allows six connections per origin over HTTP/1.1. Here are four: one for prices, logs and announcements, one
 // for the tokens' stream of the moment, one of binary frames for the sensor, one for a file; tabs share the first three.
 
+import { digest } from "./digest.js";
 import { $, Tape, draw, element } from "./dom.js";
 import { Feed, happened, listener, showCursorOf, state } from "./page.js";
 
@@ -181,12 +182,6 @@ function showPicture(bytes, name) {
 function fileState(text, className = "") {
   $("file-state").textContent = text;
   $("file-state").className = `foot ${className}`;
-}
-
-async function digest(bytes) {
-  if (!crypto.subtle) return null;
-  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...found].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // The page.

@@ -16,19 +16,17 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
 
-from ratsvc.core.record import Batch, End, Gap, GapReason
+from ratsvc.core.record import Batch, End, Gap
 from ratsvc.errors import InvalidArgument, RatError
 from ratsvc.formats.archive.words import (
     FOREIGN,
     MAX_RECORD_BYTES,
     VERSION,
     Head,
+    Rules,
     StreamSettings,
     Summary,
-    Tally,
     Word,
-    checked,
-    checked_settings,
 )
 from ratsvc.formats.binary import Binary
 from ratsvc.quickmem import from_data_value, record
@@ -82,9 +80,7 @@ class _Reader:
         self._begin = begin
         self._number = 0
         self._crc = 0
-        self._tally = Tally()
-        self._known: dict[str, None] = {}
-        self._last = 0
+        self._rules = Rules()
         self._summary: Summary | None = None
 
     def words(self) -> Iterator[Word]:
@@ -160,20 +156,13 @@ class _Reader:
             if stream == SUMMARY:
                 self._summarise(document, crc)
                 return None
-            settings = checked_settings(msgspec.convert(_row(document, StreamSettings), StreamSettings), self._known)
-            self._tally.add(settings)
-            return settings
-        offsets = range(first, first + len(records))
-        batch = checked(stream, offsets, time.ToNanoseconds(), records, self._last, self._known)
-        self._last = batch.last
-        self._tally.add(batch)
-        return batch
+            return self._rules.settings(msgspec.convert(_row(document, StreamSettings), StreamSettings))
+        return self._rules.batch(stream, range(first, first + len(records)), time.ToNanoseconds(), records)
 
     def _summarise(self, document: object, crc: int) -> None:
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise InvalidArgument(f"an archive of another version than {VERSION}, which this version of ratsvc reads")
-        self._summary = msgspec.convert(_row(document, Summary), Summary)
-        self._tally.compare(self._summary, crc)
+        self._summary = self._rules.summary(msgspec.convert(_row(document, Summary), Summary), crc)
 
     def _gap(self, data: bytes) -> Gap:
         frame = pb.Frame.FromString(data)
@@ -182,9 +171,7 @@ class _Reader:
         bounds = [getattr(frame.gap, "from").rpartition("-")[2], frame.gap.to.rpartition("-")[2]]
         if not all(bound.isdecimal() for bound in bounds):
             raise InvalidArgument("it has a cursor that is none")
-        gap = Gap(int(bounds[0]), int(bounds[1]), GapReason.CORRUPT)
-        self._tally.add(gap)
-        return gap
+        return self._rules.gap(int(bounds[0]), int(bounds[1]))
 
     def _check_end(self, data: bytes) -> None:
         if pb.Frame.FromString(data).WhichOneof("kind") != "end":

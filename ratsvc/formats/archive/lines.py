@@ -10,24 +10,22 @@ say all types. Cost: 3 µs a record to write, 3 µs to read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import google_crc32c
 import msgspec
 
-from ratsvc.core.record import Batch, Gap, GapReason
+from ratsvc.core.record import Batch, Gap
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats.archive.words import (
     FOREIGN,
     MAX_RECORD_BYTES,
     VERSION,
     Head,
+    Rules,
     StreamSettings,
     Summary,
-    Tally,
     Word,
-    checked,
-    checked_settings,
 )
 from ratsvc.quickmem import values
 from ratsvc.quickmem.wire import header_column
@@ -123,9 +121,7 @@ class _Reader:
         self._line = begin
         self._number = 0
         self._crc = 0
-        self._tally = Tally()
-        self._known: dict[str, None] = {}
-        self._last = 0
+        self._rules = Rules()
         self._waiting: list[_Line] = []
         self._size = 0
 
@@ -139,8 +135,10 @@ class _Reader:
             if line.record is not None:
                 if not self._continues(line):
                     yield from self._gathered()
-                if line.stream not in self._known:
-                    raise self._refused(f"the settings of stream {line.stream[:200]!a} did not come before it")
+                try:
+                    self._rules.stream(line.stream)
+                except InvalidArgument as error:
+                    raise self._refused(error.detail) from None
                 self._waiting.append(line)
                 self._size += len(line.record)
                 continue
@@ -149,12 +147,12 @@ class _Reader:
                 if line.settings is not None:
                     s = line.settings
                     settings = StreamSettings(line.stream, *(getattr(s, name) for name in s.__struct_fields__))
-                    yield self._counted(checked_settings(settings, self._known))
+                    yield self._rules.settings(settings)
                 elif line.gap is not None:
-                    yield self._counted(Gap(line.gap.after, line.gap.to, GapReason.CORRUPT))
+                    yield self._rules.gap(line.gap.after, line.gap.to)
                 elif line.end is not None:
                     summary = Summary(*(getattr(line.end, name) for name in line.end.__struct_fields__))
-                    self._tally.compare(summary, crc)
+                    self._rules.summary(summary, crc)
                     if self._file.read(1):
                         raise InvalidArgument("more comes after the end")
                     yield summary
@@ -198,16 +196,11 @@ class _Reader:
         records = [line.record or b"" for line in self._waiting]
         offsets = range(first.offset, first.offset + len(records))
         try:
-            batch = checked(first.stream, offsets, first.time_ns, records, self._last, self._known)
+            batch = self._rules.batch(first.stream, offsets, first.time_ns, records)
         except InvalidArgument as error:
             raise self._refused(error.detail, len(records)) from None
-        self._waiting, self._size, self._last = [], 0, batch.last
-        self._tally.add(batch)
+        self._waiting, self._size = [], 0
         yield batch
-
-    def _counted(self, word: Any) -> Any:
-        self._tally.add(word)
-        return word
 
     def _refused(self, what: str, before: int = 0) -> InvalidArgument:
         first = self._number - before

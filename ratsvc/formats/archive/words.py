@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.record import Batch, Gap, GapReason
 from ratsvc.errors import InvalidArgument, RatError
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, parse_records
@@ -73,45 +73,8 @@ class Writer(Protocol):
         """The end."""
 
 
-def checked(
-    stream: str, offsets: Sequence[int], time_ns: int, records: list[bytes], after: int, known: dict[str, None]
-) -> Batch:
-    """A batch that was read.
-
-    Args:
-        after: the newest offset before it.
-        known: the streams whose settings came.
-
-    Raises:
-        InvalidArgument: it breaks a rule.
-    """
-    if stream not in known:
-        raise InvalidArgument(f"the settings of stream {stream[:200]!a} did not come before it")
-    if len(offsets) != len(records) or not records or offsets[0] <= after:
-        raise InvalidArgument("the offsets are out of order")
-    if not 0 <= time_ns < MAX_TIME_NS:
-        raise InvalidArgument("the time is out of range")
-    try:
-        columns = parse_records(records, _limits)
-    except RatError as error:
-        raise InvalidArgument(error.detail) from None
-    return Batch(stream, offsets, time_ns, records, columns.keys, columns.events)
-
-
-def checked_settings(settings: StreamSettings, known: dict[str, None]) -> StreamSettings:
-    """Settings that were read; their stream is known from now on. Raises InvalidArgument."""
-    check_name(settings.name)
-    if settings.name in known:
-        raise InvalidArgument(f"stream {settings.name} comes twice")
-    least = min(settings.created_ns, settings.max_records, settings.max_bytes, settings.max_age_s)
-    if not least >= 0 or not settings.max_age_s < float("inf") or settings.created_ns >= MAX_TIME_NS:
-        raise InvalidArgument(f"the settings of stream {settings.name} are out of range")
-    known[settings.name] = None
-    return settings
-
-
 class Tally:
-    """What was read, to be compared with the summary."""
+    """What there is in an archive."""
 
     def __init__(self) -> None:
         self.streams = self.records = self.bytes = self.gaps = 0
@@ -130,7 +93,56 @@ class Tally:
         """What was counted."""
         return Summary(self.streams, self.records, self.bytes, self.gaps, crc32c)
 
-    def compare(self, summary: Summary, crc32c: int) -> None:
-        """Raises InvalidArgument when the summary says something else."""
-        if summary != self.summary(crc32c):
+
+class Rules:
+    """The rules of an archive, held to what is read of it, in order. All raise InvalidArgument where one is broken."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._last = 0
+        self._tally = Tally()
+
+    def settings(self, settings: StreamSettings) -> StreamSettings:
+        """A stream's settings; its records may follow."""
+        check_name(settings.name)
+        if settings.name in self._known:
+            raise InvalidArgument(f"stream {settings.name} comes twice")
+        least = min(settings.created_ns, settings.max_records, settings.max_bytes, settings.max_age_s)
+        if not least >= 0 or not settings.max_age_s < float("inf") or settings.created_ns >= MAX_TIME_NS:
+            raise InvalidArgument(f"the settings of stream {settings.name} are out of range")
+        self._known.add(settings.name)
+        self._tally.add(settings)
+        return settings
+
+    def stream(self, name: str) -> None:
+        """A stream that has records."""
+        if name not in self._known:
+            raise InvalidArgument(f"the settings of stream {name[:200]!a} did not come before it")
+
+    def batch(self, stream: str, offsets: Sequence[int], time_ns: int, records: list[bytes]) -> Batch:
+        """Records of a stream."""
+        self.stream(stream)
+        if len(offsets) != len(records) or not records or offsets[0] <= self._last:
+            raise InvalidArgument("the offsets are out of order")
+        if not 0 <= time_ns < MAX_TIME_NS:
+            raise InvalidArgument("the time is out of range")
+        try:
+            columns = parse_records(records, _limits)
+        except RatError as error:
+            raise InvalidArgument(error.detail) from None
+        batch = Batch(stream, offsets, time_ns, records, columns.keys, columns.events)
+        self._last = batch.last
+        self._tally.add(batch)
+        return batch
+
+    def gap(self, after: int, to: int) -> Gap:
+        """Records that the exported log had lost."""
+        gap = Gap(after, to, GapReason.CORRUPT)
+        self._tally.add(gap)
+        return gap
+
+    def summary(self, summary: Summary, crc32c: int) -> Summary:
+        """The end, after bytes with this checksum."""
+        if summary != self._tally.summary(crc32c):
             raise InvalidArgument("what comes before is not what was exported: the archive was changed")
+        return summary

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+import uvloop
 from httpx_sse import EventSource
 
 from ratsvc.core.record import Draft
@@ -198,3 +199,18 @@ async def test_a_reader_that_is_too_slow_gets_what_it_chose(overflow: str) -> No
             assert b'"reason":"slow"' in seen
             assert await chunk(reader) == b""
         writer.close()
+
+
+def test_readers_that_leave_before_their_first_record_are_no_failures() -> None:
+    async def leave() -> None:
+        async with running() as server:
+            await put(server.broker, "a", "x" * 1000)
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+                writer.write(b"GET /v1/streams/a?from=earliest&format=sse HTTP/1.1\r\nHost: x\r\n\r\n")
+                writer.close()
+            async with asyncio.timeout(10):
+                while server.broker.figures.disconnects.total() < 20:
+                    await asyncio.sleep(0.01)
+
+    uvloop.run(leave())  # Its transports raise when they are written to after their end, and that would be logged.
