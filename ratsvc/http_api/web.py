@@ -94,8 +94,6 @@ class Web:
     async def client(self) -> Response:
         """Gives a file of the browser library."""
         return await self._client[request.path[1:]].response()
-        page = self._files["demo.html"].content
-        self._files["demo.html"] = _File.of("demo.html", page.replace(_LINKS, links.encode()))
 
 
 @dataclass(slots=True, frozen=True)
