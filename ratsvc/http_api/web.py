@@ -9,7 +9,6 @@ whether they are still the same: a service that was updated is never read by yes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -36,11 +35,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-#: The folder of the npm package, and its files that are served at the top.
-_CLIENT = "client"
-_CLIENT_FILES = ("client.js", "client-share.js", "client.d.ts")
 #: Where in the demo's page links to pages of the program's own go.
 _LINKS = b"<!-- pages of the program itself -->"
+#: The folder of the npm package, and its files that are served at the top.
+_CLIENT = "client"
+_CLIENT_FILES = ("client.js", "client-more.js", "client.d.ts")
 
 
 class Web:
@@ -54,8 +53,8 @@ class Web:
         self._files = _found(files("ratsvc") / "web", "")
         self._client = {name: self._files[f"{_CLIENT}/{name}"] for name in _CLIENT_FILES}
         self._files = {path: file for path, file in self._files.items() if not path.startswith(f"{_CLIENT}/")}
-        page = self._files["demo.html"].content
-        self._files["demo.html"] = _File.of("demo.html", page.replace(_LINKS, links.encode()))
+        page = self._files["demo.html"]
+        self._files["demo.html"] = _File(page.content.replace(_LINKS, links.encode()), page.media_type)
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -100,18 +99,12 @@ class Web:
 class _File:
     content: bytes
     media_type: str
-    etag: str
-
-    @classmethod
-    def of(cls, name: str, content: bytes) -> _File:
-        """A file of a known type."""
-        return cls(content, MEDIA_TYPES[name.rpartition(".")[2]], sha256(content).hexdigest()[:32])
 
     async def response(self) -> Response:
         """The file, or a 304 for who has it."""
         headers = {"Content-Type": self.media_type, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
         response = Response(self.content, 200, headers)
-        response.set_etag(self.etag)
+        await response.add_etag()
         await response.make_conditional(request)
         return response
 
@@ -122,6 +115,6 @@ def _found(directory: Traversable, prefix: str) -> dict[str, _File]:
     for entry in directory.iterdir():
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
-        elif entry.name.rpartition(".")[2] in MEDIA_TYPES:
-            found[prefix + entry.name] = _File.of(entry.name, entry.read_bytes())
+        elif media_type := MEDIA_TYPES.get(entry.name.rpartition(".")[2]):
+            found[prefix + entry.name] = _File(entry.read_bytes(), media_type)
     return found

@@ -105,10 +105,11 @@ export interface Subscription<R = StreamRecord> extends AsyncIterable<R> {
   [Symbol.asyncIterator](): AsyncGenerator<R, void, undefined>;
 }
 
-/** The service refused (its status and problem type), or what it sent makes no sense (status 200). */
+/** The service refused (its status and problem type), or what it sent makes no sense (status 200). After `retries` lost
+ * connections the error is the platform's own, a TypeError for instance. */
 export class RatError extends Error {
   readonly name: "RatError";
-  /** The HTTP status; 0 when there was no answer. */
+  /** The HTTP status. */
   readonly status: number;
   /** The problem's type (RFC 9457). */
   readonly type: string;
@@ -120,7 +121,7 @@ export class RatError extends Error {
  * Reads streams: `for await (const record of subscribe("/v1/streams/prices"))`.
  *
  * It reconnects with its cursor after any break, without loss or repeat. It ends with the streams, with its `limit` or
- * `until` (in the URL's query, as everything else that the service takes: `key`, `event`, `snapshot`, `overflow`,
+ * `until` (in the URL's query, as everything else that the service takes: `key`, `event`, `snapshot`, `delta`, `overflow`,
  * `heartbeat`, `must_exist`), when `signal` aborts, and when the loop is left.
  *
  * @throws {RatError} while iterating, or from `done`: a status that will not change (4xx but 408, 425 and 429), or

@@ -10,21 +10,21 @@
 // `binaryReader` make words from bytes and do no I/O; `follow` connects and reconnects; `records` gives out.
 // It is kept under 8 KB minified: what only some pages need (sharing between tabs) is loaded when it is asked for.
 
-const MEDIA_TYPES = { sse: "event-stream", binary: "rat.v1.frames+protobuf" };
-const HEARTBEAT_S = 15, SILENT_HEARTBEATS = 2.5; // after such a silence a connection is taken for dead
+const MEDIA_TYPES = { sse: "event-stream", binary: "frames+protobuf" };
+const HEARTBEAT_S = 15, MOST_SILENT_MS = 2500; // for each second of a heartbeat: then a connection is taken for dead
 const LEAST_WAIT_MS = 50, MOST_BACKOFF_MS = 30_000, MOST_WAIT_MS = 3_600_000;
-const MOST_BYTES = 64 * 1024 * 1024, MOST_PROBLEM_BYTES = 65_536, MOST_DEPTH = 64;
+const MOST_BYTES = 2 ** 26, MOST_PROBLEM_BYTES = 65_536, MOST_DEPTH = 64;
 
 /** The service refused, or what it sent makes no sense. */
 export class RatError extends Error {
-  constructor(status, { detail = `HTTP ${status}`, type = "about:blank" }, cause) {
-    super(detail, { cause });
+  constructor(status, { detail = `HTTP ${status}`, type = "about:blank" }) {
+    super(detail);
     Object.assign(this, { name: "RatError", status, type, detail });
   }
 }
 
 function check(isGood) {
-  if (!isGood) throw new RangeError("cut short, too large, too deep or unknown");
+  if (!isGood) throw new RangeError("cut short, too large or unknown");
 }
 
 const last = (list) => list[list.length - 1];
@@ -99,10 +99,7 @@ function binaryReader(isBig, maxBytes) {
       at += bits / 8;
       return view[`get${bits > 32 && kind !== "Float" ? "Big" : ""}${kind}${bits}`](at - bits / 8);
     };
-    const take = (size) => {
-      check(at + size <= bytes.length);
-      return bytes.slice(at, (at += size));
-    };
+    const take = (size) => bytes.subarray(at, (at += size)); // one that is cut short is found out in the end
     const list = (size, item) => {
       const items = [];
       while (size-- > 0) items.push(item());
@@ -128,7 +125,7 @@ function binaryReader(isBig, maxBytes) {
       if (tag < 0xc1) return null;
       check(tag > 0xc1);
       if (tag < 0xc4) return tag > 0xc2;
-      if (tag < 0xc7) return take(number(tag - 0xc4));
+      if (tag < 0xc7) return take(number(tag - 0xc4)).slice();
       if (tag < 0xca) return timestamp(number(tag - 0xc7));
       if (tag < 0xcc) return number(tag - 0xc8, "Float");
       if (tag < 0xd4) return integer(number(tag & 3, tag < 0xd0 ? "Uint" : "Int"));
@@ -163,7 +160,7 @@ function binaryReader(isBig, maxBytes) {
       if (wire % 2) value = [, 8, , , , 4][wire];
       else [value, at] = varint(bytes, at);
       if (wire) {
-        check(wire !== 4 && wire !== 6 && value <= bytes.length - at);
+        check(value <= bytes.length - at);
         value = bytes.subarray(at, (at += value));
       }
       (found[tag >>> 3] ??= []).push(value);
@@ -181,60 +178,68 @@ function binaryReader(isBig, maxBytes) {
     return date(BigInt.asIntN(64, BigInt(seconds)), nanos);
   };
 
+  // What the kinds of a rat.v1.DataValue mean, by the numbers of their fields.
+  const kinds = [
+    , () => null,
+    (value) => value > 0,
+    (value) => integer((BigInt(value) >> 1n) ^ -(BigInt(value) & 1n)),
+    integer,
+    (value) => new DataView(value.slice().buffer).getFloat64(0, true),
+    text,
+    (value) => value.slice(),
+    moment,
+    (value, depth) => (message(value)[1] ?? []).map((one) => dataValue(one, depth)),
+    (value, depth) => pairs(message(value)[1], (one) => dataValue(one, depth)),
+    unpack,
+    (value) => json(text(value)),
+  ];
+
   function dataValue(bytes, depth = 0) {
     check(depth < MOST_DEPTH);
-    const [[kind, value]] = Object.entries(fields(bytes)), inner = (one) => dataValue(one, depth + 1);
-    switch (+kind) {
-      case 1: return null;
-      case 2: return value > 0;
-      case 3: return integer((BigInt(value) >> 1n) ^ -(BigInt(value) & 1n));
-      case 4: return integer(value);
-      case 5: return new DataView(value.slice().buffer).getFloat64(0, true);
-      case 6: return text(value);
-      case 7: return value.slice();
-      case 8: return moment(value);
-      case 9: return (message(value)[1] ?? []).map(inner);
-      case 10: return pairs(message(value)[1], inner);
-      case 11: return unpack(value);
-      case 12: return json(text(value));
-    }
-    return check();
+    const [[kind, value]] = Object.entries(fields(bytes));
+    return kinds[kind](value, depth + 1);
   }
 
+  const record = (stream, offset, point, time, key, event, headers, body) => ["record", {
+    stream: text(stream), offset, cursor: `${epoch}-${offset}${point ? `~${point}` : ""}`, time: moment(time),
+    key: text(key), event: text(event), headers: pairs(headers, text), ...body,
+  }];
+
   function batch(all) {
-    const [, stream, , first = 0, time] = all.map(last);
-    const offsets = (all[5] ?? []).flatMap((some) => {
-      const found = [];
-      for (let at = 0, one; at < some.length; found.push(one)) [one, at] = varint(some, at);
-      return found;
-    });
+    const [, stream, , first = 0, time, , point] = all.map(last), offsets = [];
+    for (const some of all[5] ?? []) {
+      for (let at = 0, one; at < some.length; offsets.push(one)) [one, at] = varint(some, at);
+    }
     return (all[2] ?? []).map((bytes, index) => {
       const parts = message(bytes), [, value, key, event] = parts.map(last);
       const offset = offsets.length ? BigInt(offsets[index]) : BigInt(first) + BigInt(index);
-      return ["record", {
-        stream: text(stream), offset, cursor: `${epoch}-${offset}`, time: moment(time), key: text(key),
-        event: text(event), headers: pairs(parts[4], text), value: dataValue(value),
-      }];
+      return record(stream, offset, point, time, key, event, parts[4], { value: dataValue(value) });
     });
   }
 
+  function patch(all) {
+    const [, stream, offset, time, key, event] = all.map(last);
+    const operations = (all[7] ?? []).map((bytes) => {
+      const [, op, path, value] = fields(bytes);
+      return { op: text(op), path: text(path), value: value && dataValue(value) };
+    });
+    return [record(stream, BigInt(offset), 0, time, key, event, all[6], { patch: operations })];
+  }
+
   function frame(bytes) {
-    const [[kind, body]] = Object.entries(fields(bytes)), [, one, two, three, skipped] = fields(body);
-    const cursor = kind === "2" ? "" : text(one);
-    switch (+kind) {
-      case 1:
-        epoch = text(two);
-        return [["moved", { cursor }]];
-      case 2: return batch(message(body));
-      case 3: {
-        const reason = ["unspecified", "retention", "epoch", "slow", "purged", "corrupt"][three ?? 0];
-        return [["gap", { from: cursor, to: text(two), reason, skipped }]];
-      }
-      case 4: return [["end", { cursor, reason: text(two) }]];
-      case 5: return [["moved", { cursor }]];
-      case 6: return [["reconnect", { cursor, retry_ms: Number(two ?? 0), reason: text(three) }]];
+    const [[kind, body]] = Object.entries(fields(bytes));
+    if (kind === "2") return batch(message(body));
+    if (kind === "7") return patch(message(body));
+    const [, one, two, three, skipped] = fields(body), cursor = text(one);
+    if (kind === "1") epoch = text(two);
+    if (kind === "3") {
+      const reason = ["unspecified", "retention", "epoch", "slow", "purged", "corrupt"][three ?? 0];
+      return [["gap", { from: cursor, to: text(two), reason, skipped }]];
     }
-    return check();
+    if (kind === "4") return [["end", { cursor, reason: text(two) }]];
+    if (kind === "6") return [["reconnect", { cursor, retry_ms: two, reason: text(three) }]];
+    check(kind < 6);
+    return [["moved", { cursor }]];
   }
 
   return (bytes) => {
@@ -265,34 +270,34 @@ function binaryReader(isBig, maxBytes) {
 
 const READERS = { sse: sseReader, binary: binaryReader };
 
-const cursorOf = (from) => (/^[a-z\d]+-\d+$/.test(from) ? from : null);
+const cursorOf = (from) => (/^[a-z\d]+-\d+(~\d+)?$/.test(from) ? from : null);
 
 // The place after a word. Into another epoch it moves with the gap that says so, not with the start before that gap.
 function placeAfter(place, [kind, { cursor, reason, to }]) {
   if (kind === "gap") return reason === "epoch" ? to : place;
   if (kind === "moved" && place && place.split("-")[0] !== cursor.split("-")[0]) return place;
-  return kind === "reconnect" || kind === "retry" ? place : cursor;
+  return cursor ?? place;
 }
 
 /** Reads streams. */
 export function subscribe(url, options = {}) {
   const {
     format = "sse", view = "record", int64 = format === "binary" ? "bigint" : "number", token, signal, share,
-    retry = 1000, retries = Infinity, maxBytes = MOST_BYTES, onRecord, onEnd, onState,
-    onGap = (gap) => console.warn("ratsvc: a gap", gap),
+    retry = 1000, retries = Infinity, maxBytes = MOST_BYTES, onRecord, onEnd, onState, onGap = console.warn,
   } = options;
   if (!MEDIA_TYPES[format]) throw new TypeError("format must be sse or binary");
   const target = new URL(url, globalThis.location?.href), query = target.searchParams;
   const given = options.from ?? query.get("last_event_id") ?? query.get("from") ?? "latest";
   const from = given.toISOString?.() ?? String(given);
   query.delete("last_event_id");
-  query.delete("from");
-  const heartbeat = query.get("heartbeat") ?? HEARTBEAT_S, silence = SILENT_HEARTBEATS * 1000 * heartbeat;
+  const heartbeat = query.get("heartbeat") ?? HEARTBEAT_S, silence = MOST_SILENT_MS * heartbeat;
   const stops = new Set();
   let cursor = cursorOf(from), state = "connecting", isClosed = false;
 
   function tell(is, detail) {
-    if (/connect|live/.test(state)) onState?.((state = is), detail);
+    if (!/connect|live/.test(state)) return;
+    state = is;
+    onState?.(is, detail);
   }
 
   function close() {
@@ -316,7 +321,7 @@ export function subscribe(url, options = {}) {
   });
 
   async function connect(parameters, isRefused, signal) {
-    const word = typeof token === "function" ? await token(isRefused) : token, there = new URL(target);
+    const word = token?.call ? await token(isRefused) : token, there = new URL(target);
     for (const [name, value] of Object.entries(parameters)) if (value !== null) there.searchParams.set(name, value);
     return fetch(there, { headers: word ? { Authorization: `Bearer ${word}` } : {}, signal, cache: "no-store" });
   }
@@ -324,7 +329,6 @@ export function subscribe(url, options = {}) {
   // Lists of words from a place on, over as many connections as it takes, until an end.
   async function* follow(start, extra, tell) {
     let place = cursorOf(start), limit = query.get("limit"), backoff = retry, failures = 0, isRefused = false;
-    const end = (cursor, reason) => [["end", { cursor, reason }]];
     tell("connecting");
     while (!isClosed) {
       const control = new AbortController();
@@ -334,7 +338,9 @@ export function subscribe(url, options = {}) {
         came = await attempt(connect(parameters, isRefused, control.signal));
         const { status, headers, body } = came ?? {}, reader = body?.getReader(), type = headers?.get("Content-Type");
         const read = async () => (came = await attempt(reader.read().then(({ value }) => value)))?.buffer;
-        if (status === 204) return yield end(headers.get("Rat-Cursor") ?? place ?? start, "ended");
+        if (status === 204) {
+          return yield [["end", { cursor: headers.get("Rat-Cursor") ?? place ?? start, reason: "ended" }]];
+        }
         if (status === 200 && type) { // a head that was cut has no type
           if (!type.includes(MEDIA_TYPES[format])) throw new RatError(status, { detail: `it answers with ${type}` });
           if (!headers.has("Rat-Gap")) place ??= headers.get("Rat-Cursor");
@@ -346,25 +352,26 @@ export function subscribe(url, options = {}) {
             let words;
             try {
               words = take(came);
+              for (const word of words) {
+                const [kind, body] = word;
+                place = placeAfter(place, word);
+                if (kind === "record" && limit !== null) limit--;
+                if (kind === "retry") backoff = body;
+                if (kind === "reconnect") ({ retry_ms: wait, reason } = body);
+                isOver ||= kind === "end";
+              }
             } catch (error) {
-              throw new RatError(status, { detail: `malformed ${format}: ${error.message}` }, error);
+              throw new RatError(status, { detail: `malformed: ${error.message}` });
             }
             size += came.length;
-            for (const word of words) {
-              const [kind, body] = word;
-              place = placeAfter(place, word);
-              if (kind === "record" && limit !== null) limit--;
-              if (kind === "retry") backoff = body;
-              if (kind === "reconnect") ({ retry_ms: wait, reason } = body);
-              isOver ||= kind === "end";
-            }
             if (!words.length) continue;
             failures = 0;
-            yield Object.assign(words, { size });
+            words.size = size;
+            yield words;
             size = 0;
           }
           if (isOver) return;
-          if (limit === 0) return yield end(place, "limit");
+          if (limit === 0) return yield [["end", { cursor: place, reason: "limit" }]];
         } else if (reader && status !== 200) {
           const decoder = new TextDecoder();
           let source = "", problem;
@@ -373,7 +380,7 @@ export function subscribe(url, options = {}) {
             problem = JSON.parse(source);
           } catch { /* not of the service: the status has to do */ }
           came = new RatError(status, Object(problem));
-          if (status === 401 && typeof token === "function" && !isRefused) {
+          if (status === 401 && token?.call && !isRefused) {
             isRefused = true;
             continue;
           }
@@ -384,7 +391,7 @@ export function subscribe(url, options = {}) {
         control.abort();
       }
       if (isClosed) return;
-      if (!(came instanceof Error)) came = new RatError(0, { detail: "the connection ended" });
+      if (!(came instanceof Error)) came = new Error("the connection ended");
       if (!reason && ++failures > retries) throw came;
       wait ??= Math.min(backoff * 2 ** (failures - 1), MOST_BACKOFF_MS);
       wait = Math.min(Math.max(wait || 0, LEAST_WAIT_MS), MOST_WAIT_MS) * (1 + Math.random() / 2);
@@ -394,10 +401,13 @@ export function subscribe(url, options = {}) {
   }
 
   async function* records() {
-    const own = { follow, attempt, stops, tell, placeAfter, subscription, from, query };
     try {
-      const lists = share && (await import("./client-share.js")).shared(own, [share, target, format, view, int64]);
-      for await (const words of lists || follow(from, {}, tell)) {
+      let lists = follow(from, {}, tell);
+      if (share || query.has("delta")) lists = (await import("./client-more.js")).more(
+        lists, RatError, share && [share, target, format, view, int64], query,
+        subscription, from, follow, placeAfter, attempt, stops, tell,
+      );
+      for await (const words of lists) {
         for (const word of words) {
           if (isClosed) return;
           const [kind, body] = word;
@@ -428,9 +438,10 @@ export function subscribe(url, options = {}) {
       return state;
     },
     close,
-    done: onRecord && Promise.resolve().then(async () => {
+    done: onRecord && (async () => {
+      await null; // what is returned here comes before what is called back
       for await (const record of items) await onRecord(record);
-    }),
+    })(),
     [Symbol.asyncIterator]: () => items,
   };
   signal?.addEventListener("abort", close);

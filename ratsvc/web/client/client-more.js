@@ -1,7 +1,11 @@
-// One connection for all tabs of an origin that read the same: loaded by client.js when `share` is asked for.
+// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, and one connection
+// for all tabs of an origin that read the same.
 //
-// The tab that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks it
-// for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
+// Deltas: a record that comes as a patch is given out as the document that the patch makes (RFC 6902: add, remove,
+// replace). A document that was given out is never changed; what a patch leaves alone, the two have in common.
+//
+// Tabs: the one that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks
+// it for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
 // socket is read only while some tab waits for more: the quickest sets the pace, a tab that does not ask is sent
 // nothing, and nothing is kept but MOST_KEPT_BYTES. When the tab goes, the browser gives its lock to another, which
 // follows from its own place; the others ask it from theirs.
@@ -14,10 +18,53 @@ function compare(one, other) {
   return epoch === otherEpoch ? Number(BigInt(offset) - BigInt(otherOffset)) : undefined;
 }
 
-/** Lists of words, as `follow` gives them; undefined where tabs cannot share, or have nothing to share. */
-export function shared(own, key) {
-  const { query } = own, isPart = query.has("limit") || query.has("until");
-  return globalThis.navigator?.locks && !isPart ? lists(own, `ratsvc ${key.join(" ")}`) : undefined;
+/** Lists of words made of those that `follow` gives: whole documents, and shared where tabs can share. */
+export function more(lists, RatError, key, query, ...own) {
+  if (query.has("delta")) return documents(lists, RatError);
+  if (!key || !globalThis.navigator?.locks || ["limit", "until", "snapshot"].some((name) => query.has(name))) return lists;
+  return shared(`ratsvc ${key.join(" ")}`, ...own);
+}
+
+/** Words with the document of each record, where a patch came. */
+async function* documents(lists, RatError) {
+  const newest = new Map();
+  for await (const words of lists) {
+    for (const [kind, record] of words) {
+      if (kind !== "record") continue;
+      const name = `${record.stream} ${record.key}`; // a stream's name has no space
+      if (record.patch) {
+        try {
+          if (!newest.has(name)) throw new RangeError("its document never came");
+          record.value = record.patch.reduce(patched, newest.get(name));
+        } catch (error) {
+          throw new RatError(200, { detail: `a patch of ${name} cannot be applied: ${error.message}` });
+        }
+        delete record.patch;
+      }
+      newest.set(name, record.value);
+    }
+    yield words;
+  }
+}
+
+/** What an operation makes of a document, which stays as it was. */
+export function patched(document, { op, path, value }) {
+  const [root, ...keys] = path.split("/");
+  if (root || !["add", "remove", "replace"].includes(op)) throw new RangeError(`${op} ${path} is no operation`);
+  return changed(document, keys.map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~")), op, value);
+}
+
+function changed(node, [key, ...deeper], op, value) {
+  if (key === undefined) return value;
+  if (node === null || typeof node !== "object") throw new RangeError(`nothing can be at ${key}`);
+  const isList = Array.isArray(node), isLast = deeper.length === 0, isNew = isLast && op === "add";
+  const at = isList && key === "-" ? node.length : key;
+  const isThere = isList ? /^(0|[1-9]\d*)$/.test(at) && at < node.length + isNew : isNew || Object.hasOwn(node, key);
+  if (!isThere) throw new RangeError(`nothing is at ${key}`);
+  const inner = isLast ? value : changed(node[at], deeper, op, value), isGone = isLast && op === "remove";
+  if (isList) return node.toSpliced(at, isNew ? 0 : 1, ...(isGone ? [] : [inner]));
+  const entries = Object.entries(node).filter(([name]) => !isGone || name !== key);
+  return Object.fromEntries(isGone ? entries : [...entries, [key, inner]]); // an own property of any name, __proto__ too
 }
 
 // A word for all who listen at a name.
@@ -27,12 +74,12 @@ function say(name, word) {
   channel.close();
 }
 
-async function* lists({ follow, attempt, stops, tell, placeAfter, subscription, from, query }, name) {
+async function* shared(name, subscription, from, follow, placeAfter, attempt, stops, tell) {
   const me = crypto.randomUUID(), answers = new BroadcastChannel(name + me), news = new BroadcastChannel(`${name} news`);
-  const isLatest = from === "latest" && !query.has("snapshot"), closing = new AbortController();
+  const closing = new AbortController();
   let seat = {}, asking = 0, failure, wake;
   const close = () => closing.abort();
-  const ask = () => say(`${name} asks`, { me, asking, cursor: subscription.cursor, isLatest, ...seat });
+  const ask = () => say(`${name} asks`, { me, asking, cursor: subscription.cursor, isLatest: from === "latest", ...seat });
   stops.add(close);
   // From the leader: what its connection does; nothing: that it is new.
   news.onmessage = ({ data }) => (data ? tell(...data) : ask());
@@ -55,13 +102,16 @@ async function* lists({ follow, attempt, stops, tell, placeAfter, subscription, 
       const past = subscription.cursor;
       if (answer?.words) {
         if (subscription.state === "connecting") tell("live");
-        const isSeated = seat.leader === answer.leader || past === null;
+        // From a leader that is new to this tab the first list may begin before its place.
+        const isSeen = seat.leader === answer.leader || past === null
+          ? () => false
+          : ([kind, { cursor }]) => (kind === "record" || kind === "moved") && compare(cursor, past) <= 0;
         seat = { leader: answer.leader, next: answer.next };
-        yield isSeated ? answer.words : answer.words.filter(([kind, { cursor }]) => kind !== "record" || !(compare(cursor, past) <= 0));
+        yield answer.words.filter((word) => !isSeen(word));
         continue;
       }
       seat = {};
-      for await (const words of follow(past ?? from, past ? { until: "now", snapshot: "" } : { until: "now" }, tell)) {
+      for await (const words of follow(past ?? from, { until: "now" }, tell)) {
         yield words.map(([kind, body]) => [kind === "end" && body.reason === "until" ? "moved" : kind, body]);
       }
       if (subscription.cursor === past) await attempt(null, RETRY_MS);
@@ -98,6 +148,7 @@ async function leading({ name, me, signal, subscription, follow, placeAfter }) {
   }
 
   inbox.onmessage = ({ data }) => {
+    if (asks.get(data.me)?.asking > data.asking) return; // messages may overtake each other
     asks.set(data.me, data);
     if (place !== null) answer(data);
     wake?.();
@@ -106,15 +157,16 @@ async function leading({ name, me, signal, subscription, follow, placeAfter }) {
   say(`${name} news`, null);
   try {
     const tell = (...news) => say(`${name} news`, news);
-    for await (const words of follow(subscription.cursor ?? "latest", { snapshot: "" }, tell)) {
-      const before = place;
+    for await (const words of follow(subscription.cursor ?? "latest", {}, tell)) {
+      let before = place;
       for (const word of words) {
         place = placeAfter(place, word);
+        before ??= place;
         isOver ||= word[0] === "end";
       }
       if (place === null) continue;
-      const isSame = before !== null && compare(before, place) !== undefined;
-      kept.push({ before: isSame ? before : place, after: place, words, size: words.size ?? 0 });
+      if (compare(before, place) === undefined) before = place;
+      kept.push({ before, after: place, words, size: words.size ?? 0 });
       bytes += words.size ?? 0;
       while (kept.length > 1 && (bytes > MOST_KEPT_BYTES || compare(kept[0].after, place) === undefined)) {
         bytes -= kept.shift().size;
