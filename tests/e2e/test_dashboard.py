@@ -115,6 +115,9 @@ async def test_charts_are_drawn_from_what_was_sampled(server: Running, producer:
         ".getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte > 0))"
     )
     await page.wait_for_function(inked)
+    await page.get_by_role("button", name="Theme").click()
+    await page.wait_for_function(inked)
+    assert await page.locator("#charts canvas").count() == 6
     await page.get_by_role("link", name="Streams").first.click()
     await expect(page.locator(".tile").nth(2).locator("b")).not_to_have_text("–")
 

@@ -22,31 +22,29 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 function loaded() {
   return new Promise((resolve, reject) => {
-    if (globalThis.uPlot) return resolve(globalThis.uPlot);
+    if (globalThis.uPlot) return resolve();
     const script = element("script"), sheet = element("link");
     Object.assign(sheet, { rel: "stylesheet", href: "/ui/vendor/uPlot.min.css" });
     script.src = "/ui/vendor/uPlot.iife.min.js";
-    script.onload = () => resolve(globalThis.uPlot);
+    script.onload = () => resolve();
     script.onerror = () => reject(new Error("the charts could not be fetched"));
     document.head.append(sheet, script);
     return undefined;
   });
 }
 
+const wholeDecades = (_, splits) => splits.map((one) => (Math.abs(Math.log10(one) - Math.round(Math.log10(one))) < 1e-6 ? one : null));
 const decades = (_, low, high) => [10 ** Math.floor(Math.log10(low || 1e-4)), 10 ** Math.ceil(Math.log10(high || 1e-3) + 1e-9)];
 
-function chart(uPlot, [title, text, lines, steps]) {
-  const box = element("figure", undefined, "panel chart"), caption = element("figcaption", title), place = element("div");
-  box.append(caption, place);
-  $("charts").append(box);
+function chart([title, text, lines, steps], { box, place }) {
   const axis = { stroke: () => colour("soft"), grid: { stroke: () => colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-  const plot = new uPlot({
+  const plot = new globalThis.uPlot({
     width: Math.max(200, place.clientWidth), height: HEIGHT, ms: 1,
     cursor: { sync: { key: "dashboard" }, y: false, points: { size: 6 } },
     scales: { y: steps ? { range: (_, __, high) => [0, Math.max(high * 1.08, 1)] } : { distr: 3, range: decades } },
     axes: [
       { ...axis, values: (_, times) => times.map((time) => new Date(time * 1000).toTimeString().slice(0, 8)), space: 70, size: 28 },
-      { ...axis, values: (_, values) => values.map((value) => (value === null ? null : text(value))), size: 68, ...(steps && { incrs: steps }) },
+      { ...axis, ...(!steps && { grid: { ...axis.grid, filter: wholeDecades } }), values: (_, values) => values.map((value) => (value === null ? null : text(value))), size: 68, ...(steps && { incrs: steps }) },
     ],
     series: [
       { value: (_, time) => (time ? new Date(time * 1000).toTimeString().slice(0, 8) : "now") },
@@ -79,6 +77,25 @@ function drawAll() {
   }
 }
 
+// In other colours: a legend keeps those that it was made with.
+function remake() {
+  if (!made) return;
+  for (const { plot } of made) plot.destroy();
+  $("charts").replaceChildren();
+  make();
+  drawAll();
+}
+
+function make() {
+  const boxes = CHARTS.map(([title]) => {
+    const box = element("figure", undefined, "panel chart"), place = element("div");
+    box.append(element("figcaption", title), place);
+    return { box, place };
+  });
+  $("charts").append(...boxes.map(({ box }) => box)); // all of them first: each is as wide as the others leave it
+  made = CHARTS.map((one, at) => chart(one, boxes[at]));
+}
+
 function resize() {
   for (const { plot, place } of made ?? []) {
     if (place.clientWidth && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: HEIGHT });
@@ -90,8 +107,8 @@ $("span").addEventListener("change", ({ target }) => {
   draw(drawAll);
 });
 addEventListener("resize", () => draw(resize));
-addEventListener("dashboard:theme", () => made?.forEach(({ plot }) => plot.redraw()));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => made?.forEach(({ plot }) => plot.redraw()));
+addEventListener("dashboard:theme", remake);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", remake);
 watch(() => draw(drawAll));
 
 export const charts = {
@@ -99,8 +116,8 @@ export const charts = {
     isShown = true;
     document.title = "Charts · ratsvc";
     try {
-      const uPlot = await loaded();
-      made ??= CHARTS.map((one) => chart(uPlot, one));
+      await loaded();
+      if (!made) make();
       resize();
       drawAll();
     } catch (error) {

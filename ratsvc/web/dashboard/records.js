@@ -32,7 +32,7 @@ export class Records {
   }
 
   clear() {
-    Object.assign(this, { kept: [], bytes: 0, waiting: [], chosen: null, room: BURST, filledAt: performance.now() });
+    Object.assign(this, { kept: [], bytes: 0, waiting: [], waitingBytes: 0, chosen: null, room: BURST, filledAt: performance.now() });
     Object.assign(this, { seen: 0, matched: 0, shown: 0, spans: [] });
     this.list.replaceChildren();
     this.list.removeAttribute("aria-activedescendant");
@@ -51,14 +51,23 @@ export class Records {
     this.seen++;
     if (this.filter && !this.filter(record)) return draw(this.drawn);
     this.matched++;
-    this.waiting.push({ record });
-    if (this.waiting.length > 2 * BURST) this.waiting.splice(0, this.waiting.length - BURST);
+    const one = { record, bytes: weight(record.value) };
+    this.waiting.push(one);
+    this.waitingBytes += one.bytes;
+    if (this.waiting.length > 2 * BURST || this.waitingBytes > KEEP_BYTES) this.shorten();
     draw(this.drawn);
+  }
+
+  // Lets go of the older half of the records that wait to be shown: no frame came, or more than one can show.
+  shorten() {
+    const old = this.waiting.splice(0, Math.ceil(this.waiting.length / 2));
+    this.waiting.unshift(...old.filter((one) => one.note));
+    this.waitingBytes = this.waiting.reduce((sum, one) => sum + one.bytes, 0);
   }
 
   // A word about the records between them: a gap, an end, a reconnect.
   note(text, is) {
-    this.waiting.push({ note: text, is });
+    this.waiting.push({ note: text, is, bytes: 0 });
     draw(this.drawn);
   }
 
@@ -73,9 +82,9 @@ export class Records {
       made.push(one);
     }
     this.waiting = [];
+    this.waitingBytes = 0;
     for (const one of made) {
       one.row = one.record ? recordRow(one.record) : noteRow(one);
-      one.bytes = one.record ? weight(one.record.value) : 0;
       this.bytes += one.bytes;
       this.shown += one.record ? 1 : 0;
     }

@@ -284,7 +284,7 @@ export const stream = {
     names = [];
   },
   key(event) {
-    if (event.key === " " && !event.target.closest("button, a, summary, [role=listbox]")) {
+    if (event.key === " " && !event.target.closest("button, a, summary")) {
       event.preventDefault();
       $("pause").click();
     } else if (event.key === "p") {
