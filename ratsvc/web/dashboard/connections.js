@@ -6,7 +6,7 @@ import { every, getJson, latest } from "./service.js";
 import { address, arrows } from "./streams.js";
 import { ago, bytes, count, oneLine } from "./text.js";
 
-const EVERY_MS = 2000, PAGE = 200, MOST = 1000;
+const EVERY_MS = 1000, PAGE = 200, MOST = 1000;
 const rows = new Map();
 let limit = PAGE, stream = "", stop = null, total = 0, next = null;
 

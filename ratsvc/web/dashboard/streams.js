@@ -4,7 +4,7 @@ import { $, element } from "../dom.js";
 import { every, getJson, samples, watch } from "./service.js";
 import { ago, bytes, count, seconds, short } from "./text.js";
 
-const EVERY_MS = 2000, LIMIT = 500, TREND = 30, SPARK = 60;
+const EVERY_MS = 1000, LIMIT = 200, TREND = 60, SPARK = 60;
 const NAME = "[A-Za-z0-9_-]+";
 export const PATTERN = new RegExp(`^(?:>|(?:${NAME}|\\*)(?:\\.(?:${NAME}|\\*)){0,15}(?:\\.>)?)$`);
 const SVG = "http://www.w3.org/2000/svg";
