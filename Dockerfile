@@ -18,8 +18,8 @@ WORKDIR /src
 RUN python3 -m venv --without-pip /opt/ratsvc
 # The dependencies first: they change less often than the source. Wheels alone, so nothing is ever compiled.
 COPY pyproject.toml ./
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-      > requirements.txt \
+RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+print(*p["dependencies"], *p["optional-dependencies"]["otel"], sep="\n")' > requirements.txt \
  && python3 -m pip --python /opt/ratsvc/bin/python install --no-cache-dir --only-binary=:all: -r requirements.txt
 COPY README.md LICENSE ./
 COPY gen ./gen

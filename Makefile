@@ -1,11 +1,11 @@
-# make demo | test | faults | lint | protos | bench: each sets up what it needs, in .venv and node_modules of this folder.
+# make demo | test | faults | lint | protos | docs | screenshots | bench: each sets up what it needs, in .venv and node_modules of this folder.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults deploy-test lint protos bench setup clean
+.PHONY: help demo test faults deploy-test lint protos docs screenshots bench setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -30,7 +30,7 @@ test: $(STAMP) ## Set up everything and run all checks and tests
 
 faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
 	@tests/setup-system.sh
-	$(BIN)/python -m pytest tests/faults --faults=full $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/integration/streaming/test_large.py --faults=full $(ARGS)
 
 deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
 	tests/deploy/setup-tools.sh
@@ -43,8 +43,17 @@ lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/lint-imports
 	@tests/lint-protos.sh
 
-protos: $(STAMP) ## Generate gen/ from protos/
+protos: $(STAMP) ## Generate gen/, and the Go of examples/, from protos/
 	$(BIN)/python tests/generate.py gen
+	$(BIN)/python -m tests.golang
+	[ ! -x build/examples/protoc-gen-go ] || $(BIN)/python tests/generate.py examples/go build/examples
+
+docs: $(STAMP) ## Write the reference of settings and metrics from the code
+	$(BIN)/python -m tests.docs.reference docs/reference
+
+screenshots: $(STAMP) ## Take the pictures of docs/images again, with Chromium
+	@tests/setup-system.sh
+	$(BIN)/python -m tests.e2e.screenshots docs/images
 
 bench: $(STAMP) ## Measure: throughput by format, latency, fan-out, files, idle readers
 	$(BIN)/ratsvc bench $(ARGS)

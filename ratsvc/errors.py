@@ -106,6 +106,18 @@ class DigestMismatch(RatError):
     slug, title, grpc_code, http_status = "digest-mismatch", "Digest mismatch", 15, 422
 
 
+class UploadNotFound(RatError):
+    """No such upload: it has not begun, or was forgotten."""
+
+    slug, title, grpc_code, http_status = "upload-not-found", "Upload not found", 5, 404
+
+
+class UploadLost(RatError):
+    """Records of the upload are no longer kept, so it cannot go on."""
+
+    slug, title, grpc_code, http_status = "upload-lost", "Upload lost", 9, 409
+
+
 class Unsupported(RatError):
     """The engine cannot do what was asked."""
 

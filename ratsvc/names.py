@@ -95,12 +95,20 @@ def check_event(event: str) -> str:
 
 def check_producer_id(producer_id: str) -> str:
     """Returns `producer_id`: 1 to 64 of [A-Za-z0-9_-]. Raises InvalidArgument."""
-    if not _PRODUCER.match(producer_id):
+    return _check_id(producer_id, "producer.id")
+
+
+def check_upload_id(upload_id: str) -> str:
+    """Returns `upload_id`: 1 to 64 of [A-Za-z0-9_-]. Raises InvalidArgument."""
+    return _check_id(upload_id, "upload_id")
+
+
+def _check_id(text: str, field: str) -> str:
+    if not _PRODUCER.match(text):
         raise InvalidArgument(
-            f"producer.id must be 1 to {MAX_PRODUCER_BYTES} of [A-Za-z0-9_-]; got {_shown(producer_id)}",
-            field="producer.id",
+            f"{field} must be 1 to {MAX_PRODUCER_BYTES} of [A-Za-z0-9_-]; got {_shown(text)}", field=field
         )
-    return producer_id
+    return text
 
 
 def _check_label(text: str, field: str, max_bytes: int) -> str:

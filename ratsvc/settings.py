@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ratsvc.core.retention import Retention
@@ -32,6 +33,15 @@ Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365)]
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}\Z")
+
+
+def _is_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.match(token.get_secret_value()):
+        raise ValueError("must be 16 to 512 of A-Z a-z 0-9 . _ ~ + / = - (RFC 6750)")
+    return token
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,7 +53,7 @@ class StreamDefaults(_Part):
     """How many records; 0: the next more general setting."""
     max_bytes: Annotated[int, Field(ge=0)] = 0
     """How many bytes of records; 0: the next more general setting."""
-    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0
+    max_age: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(ms|s|m|h|d)$")] = 0.0
     """How old a record may be, in seconds or as `90s`, `15m`, `24h`, `7d`; 0: the next more general setting."""
 
     def retention(self) -> Retention:
@@ -83,9 +93,11 @@ class Limits(_Part):
     producers: Count = 10_000
     """Idempotent producers remembered."""
     idempotency_keys: Count = 10_000
-    """Idempotency keys of HTTP requests remembered: the newest."""
+    """Idempotency keys of HTTP requests and ids of uploads remembered: the newest."""
+    uploads: Count = 1_000
+    """Uploads whose place is at hand: the newest. That of any other is found again by reading what is stored of it."""
     producer_idle_s: Seconds = 7 * 86400.0
-    """How long a producer is remembered after its last record."""
+    """How long a producer, an idempotency key or the id of an upload is remembered after its last record."""
     unacknowledged_requests: Count = 1_024
     """Requests of one PublishStream that wait for their commit: beyond it the service stops reading it."""
     unacknowledged_bytes: Bytes = 8 * MIB
@@ -116,6 +128,46 @@ class Disk(_Part):
     """Of the disk in use: from there on, the oldest records go as new ones come."""
     full_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Of the disk in use: from there on, no records are taken."""
+
+
+class Compression(_Part):
+    """gzip, for those who ask for it by `Accept-Encoding`. Streams in `chunked` are never compressed."""
+
+    enabled: bool = True
+    """Whether there is any."""
+    level: Annotated[int, Field(ge=1, le=9)] = 6
+    """zlib's, from the fastest to the smallest. 256 KiB or more at once are compressed with 1."""
+    min_bytes: Count = 1024
+    """Responses that are no streams are compressed from this size on."""
+    windows: Annotated[int, Field(ge=0)] = 1_000
+    """Lanes (readers of the same streams in the same format) that may have a window at once, of 70 KiB each: in the
+    others single small records are sent as large as they are."""
+    kept_bytes: Annotated[int, Field(ge=0)] = 4 * MIB
+    """Compressed bytes, with what they were made of, that are kept for other readers who catch up."""
+
+
+class TracingSettings(_Part):
+    """Traces, as OpenTelemetry has them, sent by OTLP over gRPC. The exporter's environment variables
+    (OTEL_EXPORTER_OTLP_…: TLS, headers, compression) hold beside these."""
+
+    enabled: bool = False
+    """Whether publishes are traced. Needs the packages of `ratsvc[otel]`."""
+    endpoint: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:\[\]-]+(/.*)?)?$")] = ""
+    """The collector, `http://host:4317` (or `https://…`: with TLS); empty: OTEL_EXPORTER_OTLP_ENDPOINT, or
+    `http://localhost:4317`."""
+    service_name: Annotated[str, Field(max_length=255)] = ""
+    """How the service is named in traces; empty: OTEL_SERVICE_NAME, or `ratsvc`."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of the publishes that come without a trace, how many are traced. One that comes with a trace is traced when its
+    sender samples it."""
+    max_spans_per_s: Count = 500
+    """Spans made in a second, whatever clients ask for; 16 links count as one more."""
+    queue_spans: Count = 2_048
+    """Spans that wait to be sent: more are dropped."""
+    batch_spans: Count = 512
+    """Spans sent at once."""
+    export_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 5.0
+    """How long a span waits at most for others to be sent with."""
 
 
 class Settings(BaseSettings):
@@ -168,8 +220,13 @@ class Settings(BaseSettings):
     """How the service's own log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Which of them are written."""
+    debug_token: Annotated[SecretStr, AfterValidator(_is_token)] | None = None
+    """Whoever sends it (`Authorization: Bearer …`) may use `/debug/`: 16 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`.
+    Without it there is no `/debug/`."""
     limits: Limits = Limits()
     disk: Disk = Disk()
+    compression: Compression = Compression()
+    tracing: TracingSettings = TracingSettings()
     retention: StreamDefaults = StreamDefaults()
     """What is kept of every stream; 0: 1,000,000 records, 64 MiB in memory or 1 GiB on disk, 24 hours."""
     streams: dict[str, StreamDefaults] = {}
@@ -286,12 +343,13 @@ def _explained(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, names(), 1, 0.4)
         return f"unknown setting {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _refuse_unknown_environment() -> None:
     known = {ENV_PREFIX + name.upper().replace(".", "__") for name in names()}
-    known |= {ENV_PREFIX + group for group in ("LIMITS", "RETENTION", "CONFIG")}
+    known |= {ENV_PREFIX + group for group in ("COMPRESSION", "DISK", "LIMITS", "RETENTION", "CONFIG")}
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, 1, 0.4)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -79,10 +80,34 @@ def node() -> str:
 
 async def stored(broker: Broker, *streams: str) -> list[object]:
     """The values of all records of these streams, in order."""
+    return [value for batch in await stored_batches(broker, *streams) for value in wire.values(batch)]
+
+
+async def stored_batches(broker: Broker, *streams: str) -> list[Batch]:
+    """All records of these streams, in order."""
     with await broker.subscribe(ReadRequest(streams, Earliest(), until="now")) as subscription:
-        found: list[object] = []
+        found: list[Batch] = []
         while items := await subscription.next():
-            for item in items:
-                if isinstance(item, Batch):
-                    found += wire.values(item)
+            found += [item for item in items if isinstance(item, Batch)]
         return found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=("short", "full"), default="short", help="how long the fault tests are")
+
+
+def is_full(config: pytest.Config) -> bool:
+    """Whether `--faults=full` was given, as `make faults` does."""
+    return bool(config.getoption("--faults", default="short") == "full")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether the tests run at full length."""
+    return is_full(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def scaled(full: bool) -> Callable[[Any, Any], Any]:
+    """`scaled(short, full)`: the one of both that is asked for."""
+    return lambda short, long: long if full else short

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python packages, where it may: Debian's chromium, strace, faketime and nginx, and
-# npm packages.
+# Installs what the tests need beside Python packages, where it may: Debian's chromium, curl, jq, strace, faketime and
+# nginx, npm packages, and with Go the examples and grpcurl.
 # Where it may not, the tests that need them say so when they skip.
 set -u
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/go/bin
 if ! command -v chromium >/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing chromium"
@@ -13,7 +14,7 @@ if ! command -v chromium >/dev/null; then
     echo "note: no chromium, and no right to install it: browser tests will be skipped"
   fi
 fi
-for command in strace faketime nginx; do
+for command in curl jq strace faketime nginx; do
   package=${command/nginx/nginx-light}
   if ! PATH=$PATH:/usr/sbin command -v $command >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -21,9 +22,9 @@ for command in strace faketime nginx; do
       # RUNLEVEL=1: where there is an init system, nginx is installed and not started.
       { apt-get update -qq &&
         RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package; } \
-        >/dev/null 2>&1 || echo "note: $package could not be installed: the fault tests that need it will be skipped"
+        >/dev/null 2>&1 || echo "note: $package could not be installed: the tests that need it will be skipped"
     else
-      echo "note: no $package, and no right to install it: the fault tests that need it will be skipped"
+      echo "note: no $package, and no right to install it: the tests that need it will be skipped"
     fi
   fi
 done
@@ -41,6 +42,14 @@ if command -v npm >/dev/null; then
   fi
 else
   echo "note: no npm: Node.js tests and buf lint will be skipped"
+fi
+if [ -x .venv/bin/python ]; then
+  .venv/bin/python -m tests.golang # the first time it compiles gRPC: half a minute
+fi
+if command -v go >/dev/null && ! { command -v grpcurl || PATH=$(go env GOPATH)/bin command -v grpcurl; } >/dev/null; then
+  echo "installing grpcurl"
+  timeout 300 go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 >/dev/null 2>&1 ||
+    echo "note: grpcurl could not be installed: its examples will be skipped"
 fi
 if ! { command -v helm || PATH=~/go/bin command -v helm; } >/dev/null; then
   echo "note: no helm: tests of the chart will be skipped; make deploy-test builds it with Go, which takes minutes"

@@ -1,14 +1,16 @@
-"""All scenarios: of the service, of the codec, and of the in-process streams."""
+"""All scenarios: of the service, of its compression and its figures, of the codec, and of the in-process streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ratsvc.bench import channels, codec, scenarios
+from ratsvc.bench import channels, codec, compression, figures, scenarios
 from ratsvc.bench.scenarios import Options, Result
 
 SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **scenarios.SCENARIOS,
+    **compression.SCENARIOS,
+    **figures.SCENARIOS,
     **codec.SCENARIOS,
     **channels.SCENARIOS,
 }

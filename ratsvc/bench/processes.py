@@ -104,10 +104,10 @@ def timed_request(stream: str, size: int) -> bytes:
     return publish_request(stream, [wire.record(f"{time.monotonic_ns():020d}".ljust(size, "x"))])
 
 
-def connect(port: int, path: str) -> tuple[socket.socket, bytes]:
+def connect(port: int, path: str, headers: str = "") -> tuple[socket.socket, bytes]:
     """A reader's socket, and what came after the response's head."""
     sock = socket.create_connection(("127.0.0.1", port))
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n".encode())
     head = b""
     while b"\r\n\r\n" not in head:
         data = sock.recv(4096)

@@ -35,10 +35,13 @@ class Options:
     idle_readers: int = 2_000
     data_dir: str | None = None
     durability: str = "always"
+    pairs: int = 5
+    counted: bool = True
+    """Whether the service counts what goes through it."""
 
     def service(self) -> Service:
         """A fresh service."""
-        return Service(self.data_dir, self.durability)
+        return Service(self.data_dir, self.durability, self.counted)
 
 
 @dataclass(slots=True)

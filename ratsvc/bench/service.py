@@ -31,15 +31,17 @@ class Service:
     Args:
         data_dir: where it makes a directory for its records, removed at the end; None: in memory.
         durability: with `data_dir`: always or interval.
+        counted: whether it counts what goes through it.
     """
 
-    def __init__(self, data_dir: str | None = None, durability: str = "always") -> None:
+    def __init__(self, data_dir: str | None = None, durability: str = "always", counted: bool = True) -> None:
+        self._module = "ratsvc" if counted else "ratsvc.bench.uncounted"
         self._data_dir = data_dir
         self._durability = durability
         self._directory: str | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "ratsvc", "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+        command = [sys.executable, "-m", self._module, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
         if self._data_dir is not None:
             self._directory = tempfile.mkdtemp(prefix="bench-", dir=self._data_dir)
             command += ["--data-dir", self._directory, "--durability", self._durability]

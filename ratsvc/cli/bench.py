@@ -38,6 +38,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long latency and idle take.")] = DEFAULTS.seconds,
     file_mib: Annotated[int, typer.Option(min=1, help="The size of the file.")] = DEFAULTS.file_mib,
     idle_readers: Annotated[int, typer.Option(min=1, help="Readers of the idle scenario.")] = DEFAULTS.idle_readers,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs with figures and without.")] = DEFAULTS.pairs,
     data_dir: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Keep records on disk, in a new directory there.")
     ] = None,
@@ -56,7 +57,7 @@ def bench(
         raise UsageError(f"--durability takes always or interval, got {durability!r}")
     place = None if data_dir is None else str(data_dir)
     options = Options(
-        records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers, place, durability
+        records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers, place, durability, pairs
     )
     console = Console(width=None if sys.stdout.isatty() else 132)
     console.print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", style="dim")

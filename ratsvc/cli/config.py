@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 
 from ratsvc.cli.serve import ConfigOption, SetOption, flag_settings
 from ratsvc.settings import load
+
+HIDDEN = str(SecretStr("x"))
+"""What a secret setting is dumped as."""
 
 config = typer.Typer(no_args_is_help=True, help="Show the settings, or check a file of them.")
 
@@ -35,7 +39,11 @@ def check(file: Annotated[Path, typer.Argument(help="A TOML file of settings.")]
 def _toml(tree: dict[str, object], prefix: str = "") -> str:
     """Plain settings first, then a table for each group."""
     lines = [
-        f"# {name} is not set" if value is None else f"{_key(name)} = {json.dumps(value)}"
+        f"# {name} is not set"
+        if value is None
+        else f"# {name} is set, and not shown"
+        if value == HIDDEN
+        else f"{_key(name)} = {json.dumps(value)}"
         for name, value in tree.items()
         if not isinstance(value, dict)
     ]

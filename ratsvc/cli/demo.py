@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ratsvc.cli.serve import ConfigOption, GrpcOption, HttpOption, SetOption, configure_log, flag_settings
+from ratsvc.cli.serve import ConfigOption, GrpcOption, HttpOption, SetOption, flag_settings
+from ratsvc.observability import logs
 from ratsvc.settings import Settings, load
 
 DEMO_RETENTION = {"demo.>": {"max_records": 20_000, "max_bytes": 8 * 1024 * 1024, "max_age": "1h"}}
@@ -25,7 +26,7 @@ def demo(
     """Run the service with sample producers, and say what to open and what to try. It needs no network."""
     flags = {"drain_s": 0.5, "log_level": "warning", "streams": DEMO_RETENTION}
     settings = load(config, flags | flag_settings(changes, http=http, grpc=grpc))
-    configure_log(settings)
+    logs.configure(settings.log_format, settings.log_level)
     import uvloop
 
     uvloop.run(_run(settings, seconds))

@@ -1,41 +1,51 @@
 """`ratsvc`: puts the commands together, and turns errors into one line and an exit code.
 
+A command is a module of its own, which is imported when it is called (or listed): together they need most of what the
+service is made of, and `ratsvc publish` should not wait for that.
+
 Exit codes: 0 done, 1 refused, 2 wrong usage or settings, 3 the server cannot be reached.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import httpx
 import typer
+from typer.core import TyperGroup
 
 from ratsvc import __version__
 from ratsvc.cli import UsageError
-from ratsvc.cli.bench import bench
-from ratsvc.cli.config import config
-from ratsvc.cli.demo import demo
-from ratsvc.cli.log import log
-from ratsvc.cli.migrate import migrate
-from ratsvc.cli.publish import publish
-from ratsvc.cli.serve import serve
-from ratsvc.cli.streams import streams
-from ratsvc.cli.tail import tail
 from ratsvc.errors import RatError, SettingsError, Unavailable
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
+COMMANDS = ("serve", "demo", "publish", "tail", "streams", "bench", "config", "migrate", "log")
+"""Each is what has its name in the module of its name: a function, or an app of further commands."""
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-app.command()(serve)
-app.command()(demo)
-app.command()(publish)
-app.command()(tail)
-app.add_typer(streams, name="streams")
-app.command()(bench)
-app.add_typer(config, name="config")
-app.command()(migrate)
-app.add_typer(log, name="log")
+
+class _Commands(TyperGroup):
+    """The commands, found by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        one = getattr(import_module(f"ratsvc.cli.{cmd_name}"), cmd_name)
+        app = typer.Typer(rich_markup_mode="rich", add_completion=False)
+        if isinstance(one, typer.Typer):
+            app.add_typer(one, name=cmd_name)
+            return typer.main.get_group(app).commands[cmd_name]
+        app.command(cmd_name)(one)
+        return typer.main.get_command(app)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> None:

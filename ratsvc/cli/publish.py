@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import Progress
 
 from ratsvc.cli import UsageError
+from ratsvc.cli.addresses import GRPC, GrpcAddress, reachable
+from ratsvc.cli.uploading import bar, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
 from ratsvc.quickmem import from_json
@@ -44,8 +45,15 @@ def publish(
     file: Annotated[Path | None, typer.Option(help="Read this file instead of standard input.")] = None,
     key: Annotated[str, typer.Option(help="The records' key.")] = "",
     event: Annotated[str, typer.Option(help="The records' event type.")] = "",
-    grpc: Annotated[str, typer.Option("--grpc", help="The service's gRPC address.")] = "127.0.0.1:50051",
-    timeout: Annotated[float, typer.Option(help="Seconds until a record that is not acknowledged fails.")] = 30.0,
+    grpc: GrpcAddress = GRPC,
+    timeout: Annotated[
+        float,
+        typer.Option(help="Seconds until a record that is not acknowledged fails, or an upload that stands still."),
+    ] = 30.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an upload of FILE that broke off (--file, --format bytes).")
+    ] = False,
+    end: Annotated[bool, typer.Option("--end", help="End the stream after the file (--file, --format bytes).")] = False,
 ) -> None:
     """Publish records, and wait until all are acknowledged.
 
@@ -53,14 +61,24 @@ def publish(
     [bold]text[/bold]: each VALUE, or the whole input, is one string; [bold]lines[/bold]: each line is a string;
     [bold]bytes[/bold]: the input as chunks of bytes.
 
+    A file as bytes is uploaded, its SHA-256 checked at both ends. When the
+    connection breaks, or the service restarts, the upload goes on where it
+    stood; when this command itself was stopped, run it again with --resume.
+
     Examples:
       ratsvc publish prices '{"symbol": "ACME", "price": 1.5}' --key ACME
       journalctl -f | ratsvc publish logs --format lines
-      ratsvc publish files.report --format bytes --file report.pdf
+      ratsvc publish files.report --format bytes --file report.pdf --end
     """
     form = form or (Input.JSON if values else Input.LINES)
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
+    grpc = reachable(grpc)
+    if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
+        run_upload(stream, file, key, event, grpc, timeout, resume=resume, end=end)
+        return
+    if resume or end:
+        raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
     last = asyncio.run(_publish(stream, values, form, file, key, event, grpc, timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
@@ -107,10 +125,9 @@ def _size(file: Path | None) -> int | None:
 
 def _progress(values: list[str] | None, file: Path | None) -> Progress | nullcontext[None]:
     """A bar where the input is a file or a pipe and someone looks at standard error."""
-    if values or not sys.stderr.isatty() or (file is None and sys.stdin.isatty()):
+    if values or (file is None and sys.stdin.isatty()):
         return nullcontext()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return bar()
 
 
 def _of_values(values: list[str], form: Input) -> Iterator[tuple[int, object]]:

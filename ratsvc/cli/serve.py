@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from ratsvc.errors import SettingsError
-from ratsvc.settings import Settings, load
+from ratsvc.observability import logs
+from ratsvc.settings import load
 
 HttpOption = Annotated[str | None, typer.Option("--http", help="Where HTTP listens, host:port.")]
 GrpcOption = Annotated[str | None, typer.Option("--grpc", help="Where gRPC listens, host:port.")]
@@ -61,7 +59,7 @@ def serve(
         log_level=log_level,
     )
     settings = load(config, flags)
-    configure_log(settings)
+    logs.configure(settings.log_format, settings.log_level)
     from ratsvc.server.app import run  # the other commands need not wait for it
 
     raise typer.Exit(run(settings, announce))
@@ -93,24 +91,3 @@ def _value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def configure_log(settings: Settings) -> None:
-    """Our own log lines: to standard error, pretty or JSON."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

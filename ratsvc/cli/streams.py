@@ -12,21 +12,20 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from ratsvc.cli.addresses import HTTP, HttpAddress, url
 from ratsvc.client.status import error_of_problem
 
 streams = typer.Typer(
     no_args_is_help=False, invoke_without_command=True, help="List, show, make, end and remove streams."
 )
 
-HttpOption = Annotated[str, typer.Option("--http", help="The service's HTTP address.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 NameArgument = Annotated[str, typer.Argument(help="The stream's name.")]
-DEFAULT_HTTP = "http://127.0.0.1:8080"
 PAGE = 1_000
 
 
 @streams.callback()
-def root(context: typer.Context, http: HttpOption = DEFAULT_HTTP, as_json: JsonOption = False) -> None:
+def root(context: typer.Context, http: HttpAddress = HTTP, as_json: JsonOption = False) -> None:
     """List, show, make, end and remove streams. Without a command: list."""
     if context.invoked_subcommand is None:
         list_streams(">", http, as_json)
@@ -35,7 +34,7 @@ def root(context: typer.Context, http: HttpOption = DEFAULT_HTTP, as_json: JsonO
 @streams.command("list")
 def list_streams(
     pattern: Annotated[str, typer.Argument(help="Which streams: a pattern.")] = ">",
-    http: HttpOption = DEFAULT_HTTP,
+    http: HttpAddress = HTTP,
     as_json: JsonOption = False,
 ) -> None:
     """List the streams that a pattern covers."""
@@ -55,7 +54,7 @@ def list_streams(
 
 
 @streams.command()
-def show(name: NameArgument, http: HttpOption = DEFAULT_HTTP) -> None:
+def show(name: NameArgument, http: HttpAddress = HTTP) -> None:
     """Show one stream."""
     _print(_request(http, "GET", f"/{name}/info"))
 
@@ -66,7 +65,7 @@ def create(
     max_records: Annotated[int | None, typer.Option(min=1, help="How many records are kept.")] = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="How many bytes are kept.")] = None,
     max_age: Annotated[str | None, typer.Option(help="How old a record may be: 90s, 15m, 24h, 7d.")] = None,
-    http: HttpOption = DEFAULT_HTTP,
+    http: HttpAddress = HTTP,
 ) -> None:
     """Make a stream, or change what is kept of it."""
     asked = {"max_records": max_records, "max_bytes": max_bytes, "max_age": max_age}
@@ -74,26 +73,25 @@ def create(
 
 
 @streams.command()
-def end(name: NameArgument, http: HttpOption = DEFAULT_HTTP) -> None:
+def end(name: NameArgument, http: HttpAddress = HTTP) -> None:
     """End a stream: it takes no more records, and its readers are told."""
     _request(http, "POST", f"/{name}/end")
 
 
 @streams.command()
-def purge(name: NameArgument, http: HttpOption = DEFAULT_HTTP) -> None:
+def purge(name: NameArgument, http: HttpAddress = HTTP) -> None:
     """Remove a stream's records."""
     _request(http, "POST", f"/{name}/purge")
 
 
 @streams.command()
-def delete(name: NameArgument, http: HttpOption = DEFAULT_HTTP) -> None:
+def delete(name: NameArgument, http: HttpAddress = HTTP) -> None:
     """Remove a stream and its records."""
     _request(http, "DELETE", f"/{name}")
 
 
 def _request(http: str, method: str, path: str, **options: Any) -> Any:
-    url = (http if "://" in http else f"http://{http}").rstrip("/")
-    response = httpx.request(method, f"{url}/v1/streams{path}", timeout=30.0, **options)
+    response = httpx.request(method, f"{url(http)}/v1/streams{path}", timeout=30.0, **options)
     document = response.json() if response.content else None
     if response.is_error:
         raise error_of_problem(response.status_code, document)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.pretty import Pretty
 from rich.text import Text
 
+from ratsvc.cli.addresses import HTTP, HttpAddress, url
 from ratsvc.client import Consumer, GapSeen, Received
 from ratsvc.client.status import error_of_problem
 from ratsvc.errors import Unavailable
@@ -32,7 +33,7 @@ def tail(
     form: Annotated[
         str | None, typer.Option("--format", help=f"Write the body as it comes: {', '.join(FORMATS)}.")
     ] = None,
-    http: Annotated[str, typer.Option("--http", help="The service's HTTP address.")] = "http://127.0.0.1:8080",
+    http: HttpAddress = HTTP,
 ) -> None:
     """Follow streams, and come back after a break without losing or repeating a record.
 
@@ -44,16 +45,17 @@ def tail(
       ratsvc tail orders --from earliest --until now | jq .total
       ratsvc tail files.report --from earliest --until now --format chunked > report.pdf
     """
-    url = http if "://" in http else f"http://{http}"
+    service = url(http)
     if form is None and sys.stdout.isatty():
-        consumer = Consumer(url, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
-                            retries=5)  # fmt: skip
+        consumer = Consumer(
+            service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (), retries=5
+        )
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
     query += [(name, text) for name, texts in (("key", key), ("event", event)) for text in texts or ()]
     query += [(name, str(value)) for name, value in (("until", until), ("limit", limit)) if value is not None]
-    _raw(url, query)
+    _raw(service, query)
 
 
 async def _pretty(consumer: Consumer) -> None:
@@ -78,10 +80,10 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def _raw(url: str, query: list[tuple[str, str]]) -> None:
+def _raw(service: str, query: list[tuple[str, str]]) -> None:
     params = httpx.QueryParams(tuple(query))
     timeout = httpx.Timeout(10.0, read=60.0)
-    with httpx.stream("GET", url.rstrip("/") + "/v1/subscribe", params=params, timeout=timeout) as response:
+    with httpx.stream("GET", service + "/v1/subscribe", params=params, timeout=timeout) as response:
         if response.status_code == httpx.codes.NO_CONTENT:
             return
         if response.status_code != httpx.codes.OK:
@@ -92,7 +94,7 @@ def _raw(url: str, query: list[tuple[str, str]]) -> None:
                 problem = None
             raise error_of_problem(response.status_code, problem)
         try:
-            for data in response.iter_raw():
+            for data in response.iter_bytes():
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
         except httpx.RemoteProtocolError:

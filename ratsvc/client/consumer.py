@@ -43,6 +43,7 @@ class Consumer:
         format: `binary` keeps types; `sse` and `ndjson` give what JSON can say.
         on_gap: called with each gap; without it a gap is part of the iteration.
         heartbeat_s: the longest silence; after 2.5 times as long the connection is taken for dead.
+        compressed: takes the streams as gzip: fewer bytes, for more CPU time at both ends.
         retries: how many times in a row a connection may fail before Unavailable is raised; None: for ever.
     """
 
@@ -59,10 +60,12 @@ class Consumer:
         format: Literal["sse", "ndjson", "binary"] = "binary",
         on_gap: Callable[[GapSeen], None] | None = None,
         heartbeat_s: float = 15.0,
+        compressed: bool = False,
         retries: int | None = None,
     ) -> None:
         self._url = url.rstrip("/") + "/v1/subscribe"
-        self._accept, self._read = _READERS[format]
+        accept, self._read = _READERS[format]
+        self._headers = {"Accept": accept, "Accept-Encoding": "gzip" if compressed else "identity"}
         names = [streams] if isinstance(streams, str) else list(streams)
         self._query: list[tuple[str, str]] = [("stream", name) for name in names]
         self._query += [("key", key) for key in keys] + [("event", event) for event in events]
@@ -110,7 +113,7 @@ class Consumer:
         query: list[tuple[str, str | int | float | bool | None]] = [*self._query, ("from", self.cursor or self._from)]
         if self._left is not None:
             query.append(("limit", str(self._left)))
-        async with client.stream("GET", self._url, params=query, headers={"Accept": self._accept}) as response:
+        async with client.stream("GET", self._url, params=query, headers=self._headers) as response:
             if response.status_code == httpx.codes.NO_CONTENT:
                 yield Ended("ended")
                 return

@@ -82,7 +82,7 @@ async def read_sse(response: httpx.Response) -> AsyncIterator[Word]:
 async def read_ndjson(response: httpx.Response) -> AsyncIterator[Word]:
     """Words of a JSON lines body with `view=record`."""
     rest = b""
-    async for data in response.aiter_raw():
+    async for data in response.aiter_bytes():
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if not line:
@@ -99,7 +99,7 @@ async def read_binary(response: httpx.Response) -> AsyncIterator[Word]:
     """Words of a binary body. Raises InvalidValue when it is not one."""
     buffer = bytearray()
     epoch = ""
-    async for data in response.aiter_raw():
+    async for data in response.aiter_bytes():
         buffer += data
         at = 0
         while (frame := _frame(buffer, at)) is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
+
+from rat.v1 import producer_pb2 as pb
 
 from ratsvc.client.consumer import Consumer, GapSeen, Received
 from ratsvc.client.producer import Delivered, Producer
@@ -62,6 +65,11 @@ class SyncProducer:
 
         delivery: Future[Delivered] = asyncio.run_coroutine_threadsafe(outcome(), self._loop)
         return delivery
+
+    def upload(self, stream: str, source: str | os.PathLike[str] | bytes, **options: Any) -> pb.UploadResponse:
+        """Uploads a file: see `Producer.upload`."""
+        response: pb.UploadResponse = self._wait(self._producer.upload(stream, source, **options))
+        return response
 
     def flush(self) -> None:
         """Waits until everything sent so far is acknowledged: see `Producer.flush`."""

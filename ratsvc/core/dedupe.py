@@ -5,8 +5,8 @@ acknowledged with the offset it was given; a number above it is refused, and so 
 For each producer the places of its newest `REMEMBERED` publishes are kept, so that a duplicate's offset is known
 for every publish that can still be in flight.
 
-An idempotency key (of one HTTP request) is a producer of one publish: its id begins with `~`, which no producer's
-may. Of these the newest are remembered, and the oldest forgotten.
+An idempotency key (of one HTTP request) and the id of an upload are producers for one purpose: their ids begin with
+`~`, which no producer's may. Of these the newest are remembered, and the oldest forgotten.
 
 What the publishes of a commit change is taken back by `rollback` when the commit fails, and final with `commit`.
 Cost: O(log REMEMBERED) a publish; nothing per record.

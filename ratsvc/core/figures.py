@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from ratsvc.core.record import Batch, Gap, Item
@@ -73,12 +73,27 @@ class Figures:
     encoding_hits: Counter[str] = field(default_factory=Counter)
     """Batches sent as they had been encoded before, by format."""
     encoding_seconds: float = 0.0
+    compressions: Counter[str] = field(default_factory=Counter)
+    """Blocks made, each for all who read it: alone, window, or stored (not worth compressing)."""
+    compression_seconds: float = 0.0
+    compressed_from: Counter[str] = field(default_factory=Counter)
+    """Bytes written to readers compressed, as they were before, by format."""
+    compressed_to: Counter[str] = field(default_factory=Counter)
+    """The same, as they were written."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """gRPC calls ended, by method and code."""
+    open_calls: Counter[str] = field(default_factory=Counter)
+    """gRPC calls under way, by method."""
     call_seconds: dict[str, Histogram] = field(default_factory=dict)
     http_requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     """HTTP requests ended, by route and status."""
     http_seconds: dict[str, Histogram] = field(default_factory=dict)
+    http_open: dict[object, Callable[[], int]] = field(default_factory=dict)
+    """Open HTTP connections, each with what tells how many bytes wait to be written to it."""
+    http_connections_refused: int = 0
+    """HTTP connections turned away because there were too many."""
+    http_active: int = 0
+    """HTTP requests under way; a connection has one at a time."""
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A gRPC call ended."""
@@ -105,6 +120,11 @@ class Figures:
             elif isinstance(item, Gap):
                 self.gaps[item.reason.value] += 1
         self.delivered(fmt, records, size)
+
+    def compressed(self, fmt: str, before: int, after: int) -> None:
+        """Bytes were compressed for readers: they count once for each of them."""
+        self.compressed_from[fmt] += before
+        self.compressed_to[fmt] += after
 
     def delivered(self, fmt: str, records: int, size: int) -> None:
         """Records were written to readers: each counts once for each of them."""

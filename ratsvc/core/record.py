@@ -11,12 +11,13 @@ Cost: the columns of plain records (no key, no event) are None, and cost nothing
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from ratsvc.core.run import cut, pieces
+from ratsvc.core.trace import Traced
 
 if TYPE_CHECKING:
     from ratsvc.core.journey import Journey
@@ -27,6 +28,8 @@ MAX_JOINED_BYTES = 4_096
 
 Encoding = bytes | memoryview
 """A batch's bytes in a format: of their own, or a view of its record."""
+Framing = Callable[[Encoding], Encoding]
+"""How bytes are framed on a connection."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,6 +63,8 @@ class Draft:
     """Bytes of all records."""
     journey: Journey | None = None
     """What is told of it, where its publisher asked."""
+    trace: Traced | None = None
+    """What of it is traced."""
 
     def __post_init__(self) -> None:
         if not self.size:
@@ -71,7 +76,7 @@ class Batch:
 
     __slots__ = (
         "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
-        "values",
+        "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +90,7 @@ class Batch:
         values: list[object] | None = None,
         size: int | None = None,
         run: bytes | None = None,
+        trace: Traced | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
@@ -98,6 +104,8 @@ class Batch:
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
         self.size = sum(map(len, records)) if size is None else size
+        self.trace = trace
+        """What of it is traced, where that is known: else its records' headers say."""
         self._encoded: dict[Hashable, Encoding] = {}
         self._cool = False
 
@@ -177,6 +185,11 @@ class Batch:
         return key in self._encoded
 
     @property
+    def encodings(self) -> Mapping[Hashable, Encoding]:
+        """What is kept of what was made of it, by key."""
+        return self._encoded
+
+    @property
     def encoded_size(self) -> int:
         """Bytes of all encodings kept that are not the records' own."""
         return sum(len(data) for data in self._encoded.values() if type(data) is bytes)
@@ -185,6 +198,7 @@ class Batch:
         """Lets go of what can be made again; from now on nothing is kept."""
         self._cool = True
         self._encoded.clear()
+        self.trace = None
 
     @property
     def is_cool(self) -> bool:
@@ -205,6 +219,7 @@ class Batch:
             self.keys[cut] if self.keys else None,
             self.events[cut] if self.events else None,
             self.values[cut] if self.values else None,
+            trace=self.trace,
         )
 
     def picked(self, at: Sequence[int]) -> Batch | None:
@@ -222,6 +237,7 @@ class Batch:
             [self.keys[i] for i in at] if self.keys else None,
             [self.events[i] for i in at] if self.events else None,
             [self.values[i] for i in at] if self.values else None,
+            trace=self.trace,
         )
 
 

@@ -26,23 +26,24 @@ class Tail:
 
     def __init__(self, max_bytes: int, floor: int = 0) -> None:
         self._max = max_bytes
-        self._batches: deque[tuple[Batch, int]] = deque()
+        self.batches: deque[tuple[Batch, int]] = deque()
+        """Each with the bytes that it counts for, oldest first."""
         self._of_stream: dict[str, deque[Batch]] = {}
         self.floor = floor
         """Everything after this offset is here."""
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self.batches)
 
     def add(self, batch: Batch) -> None:
         """Takes a batch that was committed and delivered: with the encodings that its readers needed."""
         cost = batch.size + batch.encoded_size
-        self._batches.append((batch, cost))
+        self.batches.append((batch, cost))
         self._of_stream.setdefault(batch.stream, deque()).append(batch)
         self.bytes += cost
-        while self.bytes > self._max and len(self._batches) > 1:
-            old, cost = self._batches.popleft()
+        while self.bytes > self._max and len(self.batches) > 1:
+            old, cost = self.batches.popleft()
             of_stream = self._of_stream[old.stream]
             of_stream.popleft()
             if not of_stream:

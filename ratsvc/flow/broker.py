@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic, time_ns
+from time import monotonic, perf_counter, time_ns
 from types import TracebackType
 from typing import Self
 
@@ -26,10 +26,12 @@ from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.connections import Connections
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
-from ratsvc.flow.sequencer import Ack, Sequencer
+from ratsvc.flow.sequencer import Ack, Result, Sequencer
+from ratsvc.flow.upload import Uploads
 from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
 from ratsvc.names import matches
+from ratsvc.observability import open_tracing
 from ratsvc.settings import Settings
 
 __all__ = ["Ack", "Broker", "Overflow", "Page", "ReadRequest", "Subscription"]
@@ -55,6 +57,7 @@ class Broker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         limits = settings.limits
+        self.tracing = open_tracing(settings)
         self._policies = sorted(settings.streams.items(), key=_specificity)
         self.log = _log_of(settings, self._policy)
         self.figures = Figures()
@@ -62,11 +65,14 @@ class Broker:
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.subscriptions: dict[Subscription, None] = {}
         self.connections = Connections()
+        self.uploads = Uploads(self)
         self.drain_event = asyncio.Event()
         self._drain_spread_s = self._drained_at = 0.0
         self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
-        self._sequencer = Sequencer(self.log, self.hub, self._queue, self._stream_for, self._committed, self.figures)
+        self._sequencer = Sequencer(
+            self.log, self.hub, self._queue, self._stream_for, self._committed, self.figures, self.tracing
+        )
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -86,6 +92,8 @@ class Broker:
         self._stopping.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.close()
+        if self.tracing is not None:
+            await self.tracing.close()
         self._failure.cancel()
 
     @property
@@ -126,7 +134,25 @@ class Broker:
         """
         if not self._tasks or self._tasks[0].done():
             raise Unavailable("the service is not taking records", retry_after_s=1)
-        return self._sequencer.publish(draft)
+        if self.tracing is None:
+            return self._sequencer.publish(draft)
+        ended = self.tracing.admit(draft)
+        done = self._sequencer.publish(draft)
+        if ended is not None:
+            done.add_done_callback(ended)
+        return done
+
+    async def produced(self, producer_id: str) -> tuple[int, int, int] | None:
+        """What is stored of a producer, after all that was submitted before: its epoch, its newest sequence number,
+        and the offset of that; None when it is not known."""
+
+        async def run() -> tuple[int, int, int] | None:
+            known = self.log.dedupe.table(producer_id).get(producer_id)
+            if known is None:
+                return None
+            return known.epoch, known.expected - 1, known.offset_of(known.expected - 1)
+
+        return await self._operate(run)
 
     # Streams
 
@@ -229,6 +255,7 @@ class Broker:
         gaps: list[Gap] = []
         with await self.subscribe(request) as subscription:
             subscription.format = subscription.reason = "page"
+            began = perf_counter()
             deadline = monotonic() + wait_s
             while True:
                 items = await subscription.poll()
@@ -241,6 +268,8 @@ class Broker:
                     break
                 if not items:
                     await subscription.wait(deadline - monotonic())
+            if self.tracing is not None:
+                self.tracing.delivered(batches, "page", sum(batch.size for batch in batches), began)
             return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:
@@ -298,9 +327,13 @@ class Broker:
             "bytes_total": self.figures.bytes,
             "commits_total": self.figures.commits,
             "encoding_seconds_total": self.figures.encoding_seconds,
+            "compression_seconds_total": self.figures.compression_seconds,
+            "http_connections_refused_total": self.figures.http_connections_refused,
+            "trace_spans_total": self.tracing.spans if self.tracing else 0,
+            "trace_spans_refused_total": self.tracing.refused if self.tracing else 0,
         }
 
-    async def _operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> StreamInfo:
+    async def _operate(self, run: Callable[[], Awaitable[Result]]) -> Result:
         if not self._tasks or self._tasks[0].done():
             raise Unavailable("the service is not taking requests", retry_after_s=1)
         return await self._sequencer.operate(run)

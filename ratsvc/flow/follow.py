@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound
+from ratsvc.flow.coded import Coding
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
+    from ratsvc.observability.tracing import Tracing
 
 MAX_SNAPSHOT_KEYS = 10_000
 LATEST = Latest()
@@ -59,9 +61,13 @@ class ReadRequest:
 class Wire(Protocol):
     """A live reader's connection: see `Member`."""
 
-    def push(self, data: bytes, offset: int) -> bool: ...
+    @property
+    def coding(self) -> Coding | None:
+        """How its bytes are compressed."""
 
-    def framing(self) -> Callable[[bytes], bytes]:
+    def push(self, data: Encoding, offset: int) -> bool: ...
+
+    def framing(self) -> Framing:
         """How bytes are framed on it."""
 
 
@@ -102,8 +108,8 @@ class Subscription:
         self.start_offset = 0
         self.start_gap: Gap | None = None
         self.at_end = False
-        self.format = ""
-        """The name of the format that it is read in."""
+        self.format = "opening"
+        """The name of the format that it is read in, once its response has begun."""
         self.sender: Sender = Sent()
         """What writes to the reader."""
         self.is_live = False
@@ -177,6 +183,11 @@ class Subscription:
         """Whether a stream is among those that it reads."""
         return stream in self._selection.streams
 
+    @property
+    def tracing(self) -> Tracing | None:
+        """What makes spans; None where tracing is off."""
+        return self._broker.tracing
+
     def leave(self, reason: str) -> None:
         """Asks the reader to come back later: the subscription ends with a Reconnect."""
         self._leave = self._leave or reason
@@ -243,15 +254,15 @@ class Subscription:
             if not await self.wait(self._heartbeat_s):
                 self._queued.append(self._beat())
             return
-        framing = wire.framing()
-        identity = (encoder.key, self._heartbeat_s, framing)
+        framing, coding = wire.framing(), wire.coding
+        identity = (encoder.key, self._heartbeat_s, framing, coding and coding.name)
         lane = self._selection.lanes.get(identity)
         if lane is None:
             lane = self._selection.lanes[identity] = Lane(
-                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures
+                self._selection, encoder, self._heartbeat_s, framing, self._broker.figures, coding
             )
         member = _Live(self, wire)
-        lane.members[member] = None
+        lane.enter(member, coding)
         self.is_live = True
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
@@ -259,7 +270,7 @@ class Subscription:
             pass
         finally:
             self.is_live = False
-            lane.members.pop(member, None)
+            lane.forget(member)
 
     def _streams(self) -> list[StreamInfo]:
         return list(self._selection.streams.values())
@@ -404,7 +415,7 @@ class _Live:
         self.wire = wire
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def push(self, data: bytes, offset: int) -> bool:
+    def push(self, data: Encoding, offset: int) -> bool:
         if not self.wire.push(data, offset):
             return False
         self.subscription.position = offset

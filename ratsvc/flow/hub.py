@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from time import monotonic, perf_counter
-from typing import Protocol, cast
+from typing import Protocol
 
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding
+from ratsvc.core.record import Batch, Encoding, Framing
 from ratsvc.core.registry import Registry, StreamInfo
+from ratsvc.flow.coded import Coded, Coding
 from ratsvc.names import is_pattern, matches
 
 
@@ -37,7 +38,7 @@ class Encoder(Protocol):
 class Member(Protocol):
     """A live reader. Both calls are made in the event loop and must not wait."""
 
-    def push(self, data: bytes, offset: int) -> bool:
+    def push(self, data: Encoding, offset: int) -> bool:
         """Writes `data`, after which the reader is at `offset`. False: it cannot keep up (or is gone), nothing was
         written, and it was taken out of the lane."""
 
@@ -46,17 +47,18 @@ class Member(Protocol):
 
 
 class Lane:
-    """The live readers of a selection in one format and framing."""
+    """The live readers of a selection in one format, framing and coding."""
 
-    __slots__ = ("_figures", "_frame", "encoder", "heartbeat_s", "members", "selection", "written_at")
+    __slots__ = ("_coded", "_figures", "_frame", "encoder", "heartbeat_s", "members", "selection", "written_at")
 
     def __init__(
         self,
         selection: Selection,
         encoder: Encoder,
         heartbeat_s: float,
-        frame: Callable[[bytes], bytes],
+        frame: Framing,
         figures: Figures,
+        coding: Coding | None = None,
     ) -> None:
         self.selection = selection
         self.encoder = encoder
@@ -65,6 +67,19 @@ class Lane:
         self._figures = figures
         self.written_at = monotonic()
         self._frame = frame
+        self._coded = None if coding is None else Coded(coding.lane(), encoder, frame, figures)
+
+    def enter(self, member: Member, coding: Coding | None) -> None:
+        """Takes a member in, with the compression of its response."""
+        self.members[member] = None
+        if self._coded is not None and coding is not None:
+            self._coded.enter(member, coding)
+
+    def forget(self, member: Member) -> None:
+        """A member has gone; idempotent."""
+        self.members.pop(member, None)
+        if self._coded is not None:
+            self._coded.left(member)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Writes the batches to every member."""
@@ -74,26 +89,31 @@ class Lane:
         began, encode = perf_counter(), encoder.batch
         data = encode(batches[0]) if len(batches) == 1 else b"".join(map(encode, batches))
         figures.encoding_seconds += perf_counter() - began
-        figures.delivered(encoder.name, readers * sum(map(len, batches)), readers * len(data))
-        self._write(data, batches[-1].last)
+        written = self._write(data, batches[-1].last, self.members, batches)
+        figures.delivered(encoder.name, readers * sum(map(len, batches)), written)
 
     def heartbeat(self, now: float, offset: int) -> None:
         """Writes a sign of life when it is due; `offset` is the log's newest."""
         if now - self.written_at >= self.heartbeat_s:
-            self._write(self.encoder.heartbeat(offset), offset)
+            self._write(self.encoder.heartbeat(offset), offset, self.members)
 
-    def _write(self, data: Encoding, offset: int) -> None:
+    def _write(self, data: Encoding, offset: int, members: Collection[Member], batches: Sequence[Batch] = ()) -> int:
+        """Writes the data, which is that of `batches`, to `members`; returns the bytes of that, without framing."""
         self.written_at = monotonic()
-        framed = self._frame(cast(bytes, data)) if data else b""  # framing takes a view as well
-        slow = [member for member in self.members if not member.push(framed, offset)]
+        if self._coded is not None and data:
+            slow, written = self._coded.write(data, offset, members, batches)
+        else:
+            framed, written = self._frame(data) if data else b"", len(members) * len(data)
+            slow = [member for member in members if not member.push(framed, offset)]
         for member in slow:
-            del self.members[member]
+            self.forget(member)
             member.leave()
+        return written
 
     def close(self) -> None:
         """Sends every member back to look for itself."""
-        members, self.members = self.members, {}
-        for member in members:
+        for member in list(self.members):
+            self.forget(member)
             member.leave()
 
 
@@ -225,6 +245,15 @@ class Hub:
             for lane in selection.lanes.values():
                 live[lane.encoder.name] += len(lane.members)
         return +live, users - live.total()
+
+    def live_readers(self, batches: Sequence[Batch]) -> Counter[str]:
+        """How many readers batches are written to at once, by format."""
+        found: Counter[str] = Counter()
+        for selection in {one for batch in batches for one in self._of_stream.get(batch.stream, ())}:
+            for lane in selection.lanes.values():
+                if lane.members:
+                    found[lane.encoder.name] += len(lane.members)
+        return found
 
     def tick(self, now: float, offset: int) -> None:
         """Sends the heartbeats that are due, and forgets empty lanes."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter, time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -27,7 +27,11 @@ from ratsvc.errors import RatError, StreamEnded, Unavailable
 from ratsvc.flow.hub import Hub
 from ratsvc.logs.protocol import Log
 
+if TYPE_CHECKING:
+    from ratsvc.observability.tracing import Tracing
+
 _log = structlog.get_logger()
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,8 +53,8 @@ class _Publish:
 
 @dataclass(slots=True)
 class _Operation:
-    run: Callable[[], Awaitable[StreamInfo]]
-    done: asyncio.Future[StreamInfo]
+    run: Callable[[], Awaitable[Any]]
+    done: asyncio.Future[Any]
 
 
 class Sequencer:
@@ -59,6 +63,7 @@ class Sequencer:
     Args:
         stream_for: the stream to publish to, made when the settings let it; raises StreamNotFound or Busy.
         committed: called with the batches of each commit, after delivery.
+        tracing: None where it is off.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Sequencer:
         stream_for: Callable[[str], Awaitable[StreamInfo]],
         committed: Callable[[Sequence[Batch]], None],
         figures: Figures,
+        tracing: Tracing | None = None,
     ) -> None:
         self._log = log
         self._hub = hub
@@ -76,6 +82,7 @@ class Sequencer:
         self._stream_for = stream_for
         self._committed = committed
         self._figures = figures
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._room: list[asyncio.Future[None]] = []
@@ -88,9 +95,9 @@ class Sequencer:
         self._rouse()
         return done
 
-    def operate(self, run: Callable[[], Awaitable[StreamInfo]]) -> asyncio.Future[StreamInfo]:
+    def operate(self, run: Callable[[], Awaitable[Result]]) -> asyncio.Future[Result]:
         """Queues an operation. Never waits."""
-        done: asyncio.Future[StreamInfo] = self._loop.create_future()
+        done: asyncio.Future[Result] = self._loop.create_future()
         self._queue.push(_Operation(run, done))
         self._rouse()
         return done
@@ -199,6 +206,8 @@ class Sequencer:
                 batch.settle()
             self._committed(batches)
         delivered = perf_counter()
+        if self._tracing is not None:
+            self._tracing.committed(batches, began, ended, delivered, self._hub.live_readers)
         for publish, ack in acks:
             self._figures.delivery_seconds.observe(delivered - publish.at)
             if publish.draft.journey is not None:
@@ -247,6 +256,7 @@ class Sequencer:
             draft.values[dropped:] if draft.values and dropped else draft.values,
             None if dropped else draft.size,
             None if dropped else draft.run,
+            draft.trace,
         )
         if ref is not None:
             claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))

@@ -78,14 +78,13 @@ class Format(ABC):
         return f"{self.epoch}-{offset}"
 
 
-def encode_items(fmt: Format, items: Sequence[Item]) -> Encoding:
-    """The bytes of a subscription's items, in order."""
-    if len(items) == 1:
-        return _encode_item(fmt, items[0])
-    return b"".join([_encode_item(fmt, item) for item in items])
+def encode_items(fmt: Format, items: Sequence[Item]) -> list[Encoding]:
+    """The bytes of each of a subscription's items."""
+    return [encode_item(fmt, item) for item in items]
 
 
-def _encode_item(fmt: Format, item: Item) -> Encoding:
+def encode_item(fmt: Format, item: Item) -> Encoding:
+    """The bytes of one item."""
     match item:
         case Batch():
             return fmt.batch(item)

@@ -14,7 +14,7 @@ from rat.v1 import record_pb2 as pb
 
 from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
 from ratsvc.core.run import varint
-from ratsvc.formats.base import Format, View, encode_items
+from ratsvc.formats.base import Format, View, encode_item
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """A gRPC client takes messages of at most 4 MiB unless it is told otherwise."""
@@ -76,7 +76,7 @@ class Frames(Format):
 
     def item(self, item: Item) -> bytes:
         """One item as one frame."""
-        return bytes(encode_items(self, [item]))
+        return bytes(encode_item(self, item))
 
     def frames(self, item: Item) -> list[bytes]:
         """One item as frames that any client takes: more than one for a batch over MAX_FRAME_BYTES, also shared by

@@ -1,4 +1,5 @@
-"""Which format a request gets: `?format=` wins, else `Accept` by RFC 9110, section 12.5.1.
+"""Which format a request gets: `?format=` wins, else `Accept` by RFC 9110, section 12.5.1; and whether it gets it
+compressed, by `Accept-Encoding` (section 12.5.3).
 
 The most specific range that covers a type gives its quality, and the highest quality wins. Of equals the one that is
 named wins over one that a wildcard covers, then the one that the client names first (so axios, which sends
@@ -9,6 +10,7 @@ JSON lines are for `*/*` and for no `Accept` (curl). Parameters other than q are
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from ratsvc.errors import InvalidArgument, NotAcceptable
 
@@ -25,7 +27,12 @@ OFFERED: dict[str, str] = {
 NAMES = tuple(dict.fromkeys(OFFERED.values()))
 MAX_ACCEPT_BYTES = 4096
 _RANGE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_CODING = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]*)?|\.[0-9]+|1(?:\.0*)?)\Z")
+_LISTS = {
+    "accept": ("Accept", _RANGE, "media ranges, type/subtype"),
+    "accept-encoding": ("Accept-Encoding", _CODING, "content codings"),
+}
 #: A quoted string, or one that is never closed: matching is linear.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.S)
 
@@ -43,7 +50,7 @@ def negotiate(accept: str | None, format: str | None) -> str:
         return format
     if accept is None or not accept.strip():
         return "ndjson"
-    ranges = _ranges(accept)
+    ranges = _qualities(accept, "accept")
     if not ranges:
         return "ndjson"
     best = max(OFFERED, key=lambda media_type: _preference(ranges, media_type))
@@ -52,42 +59,67 @@ def negotiate(accept: str | None, format: str | None) -> str:
     return OFFERED[best]
 
 
+def negotiate_coding(accept_encoding: str | None, *, offered: bool = True) -> Literal["gzip", "identity"]:
+    """Whether to compress: only where the client asks for it, by name or by `*`, and likes nothing better.
+
+    Args:
+        accept_encoding: the header.
+        offered: whether gzip can be had.
+
+    Raises:
+        InvalidArgument: the header is malformed.
+        NotAcceptable: the client takes neither what can be had nor plain bytes.
+    """
+    codings = {name: quality for name, (quality, _) in _qualities(accept_encoding or "", "accept-encoding").items()}
+    rest = codings.get("*", 0.0)
+    gzip = max(codings.get("gzip", 0.0), codings.get("x-gzip", 0.0)) if {"gzip", "x-gzip"} & codings.keys() else rest
+    identity = codings.get("identity", 0.0 if codings.get("*") == 0 else -1.0)
+    if offered and gzip > 0 and gzip >= identity:
+        return "gzip"
+    if identity == 0:
+        raise NotAcceptable(
+            "plain bytes are refused, and nothing else that is accepted is on offer: gzip", field="accept-encoding"
+        )
+    return "identity"
+
+
 def wants_html(accept: str | None) -> bool:
     """Whether a browser navigates: `text/html` is named, and nothing on offer is named with a higher quality."""
     if not accept or "text/html" not in accept.lower():
         return False
     try:
-        ranges = _ranges(accept)
+        ranges = _qualities(accept, "accept")
     except InvalidArgument:
         return False
     html, _ = ranges.get("text/html", (0.0, 0))
     return html > 0 and all(html >= ranges[media_type][0] for media_type in OFFERED if media_type in ranges)
 
 
-def _ranges(accept: str) -> dict[str, tuple[float, int]]:
-    """Quality and place in the list of each media range."""
+def _qualities(accept: str, field: Literal["accept", "accept-encoding"]) -> dict[str, tuple[float, int]]:
+    """Quality and place in the list of each media range, or of each coding."""
+    name, pattern, kind = _LISTS[field]
     if len(accept) > MAX_ACCEPT_BYTES:
-        raise InvalidArgument(f"Accept must be at most {MAX_ACCEPT_BYTES} bytes", field="accept")
-    ranges: dict[str, tuple[float, int]] = {}
+        raise InvalidArgument(f"{name} must be at most {MAX_ACCEPT_BYTES} bytes", field=field)
+    found: dict[str, tuple[float, int]] = {}
     for place, part in enumerate(_QUOTED.sub("", accept).split(",")):
-        media_range, *parameters = (piece.strip(" \t") for piece in part.split(";"))
-        if not media_range and not parameters:
+        one, *parameters = (piece.strip(" \t") for piece in part.split(";"))
+        if not one and not parameters:
             continue
-        media_range = "*/*" if media_range == "*" else media_range.lower()  # Java's URLConnection sends "*".
-        if not _RANGE.match(media_range):
-            raise InvalidArgument("Accept must be a list of media ranges, type/subtype", field="accept")
-        quality = _read_quality(parameters)
-        if media_range not in ranges or quality > ranges[media_range][0]:
-            ranges[media_range] = quality, place
-    return ranges
+        one = "*/*" if one == "*" and field == "accept" else one.lower()  # Java's URLConnection sends "*".
+        if not pattern.match(one):
+            raise InvalidArgument(f"{name} must be a list of {kind}", field=field)
+        quality = _read_quality(parameters, name, field)
+        if one not in found or quality > found[one][0]:
+            found[one] = quality, place
+    return found
 
 
-def _read_quality(parameters: list[str]) -> float:
+def _read_quality(parameters: list[str], header: str, field: str) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.lower() == "q":
             if not _QUALITY.match(value):
-                raise InvalidArgument("Accept has a q that is not between 0 and 1", field="accept")
+                raise InvalidArgument(f"{header} has a q that is not between 0 and 1", field=field)
             return float(value)
     return 1.0
 

@@ -6,6 +6,7 @@ Frames are those of the binary format: a batch's bytes are made once for all its
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Any
 
 import grpc.aio
@@ -64,10 +65,14 @@ class Consumer:
         figures, key = self._broker.figures, self._frames.key
         for item in items:
             figures.encoding("grpc", key, [item])
+            began = perf_counter()
             frames = self._frames.frames(item)
             for frame in frames:
                 await answers.write(frame)
-            figures.told("grpc", [item], sum(map(len, frames)))
+            size = sum(map(len, frames))
+            figures.told("grpc", [item], size)
+            if self._broker.tracing is not None:
+                self._broker.tracing.delivered([item], "grpc", size, began)
 
     async def fetch(self, request: pb.FetchRequest) -> pb.FetchResponse:
         """One page."""

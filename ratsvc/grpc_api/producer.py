@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,10 +21,10 @@ from rat.v1 import producer_pb2 as pb
 from ratsvc.core.record import Draft
 from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsupported
 from ratsvc.flow.broker import Ack, Broker
+from ratsvc.grpc_api import upload
 from ratsvc.grpc_api.envelope import parse
 from ratsvc.grpc_api.peer import peer_of
-from ratsvc.grpc_api.status import abort, guarded, single, status_of
-from ratsvc.grpc_api.upload import Uploading
+from ratsvc.grpc_api.status import abort, guarded, single, status_of, unary
 from ratsvc.grpc_api.writing import GONE, Answers, Stalled
 from ratsvc.names import check_name
 from ratsvc.quickmem import ValueLimits, wire
@@ -55,6 +56,7 @@ class Producer:
             "Publish": single(self.publish, self._limits.body_timeout_s),
             "PublishStream": grpc.stream_stream_rpc_method_handler(self.publish_stream),
             "Upload": grpc.stream_unary_rpc_method_handler(self.upload),
+            "GetUpload": unary(pb.GetUploadRequest, partial(upload.tell, self._broker), self._limits.body_timeout_s),
         }
 
     async def publish(self, data: bytes) -> bytes:
@@ -88,9 +90,11 @@ class Producer:
 
     async def upload(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """A file in chunks. What was stored stays when the upload breaks off."""
-        uploading = Uploading(self._broker)
-        with self._broker.connections.opened(peer_of(context), "upload", uploading):
-            return await guarded(context, uploading.run(requests))
+
+        async def run() -> bytes:
+            return (await upload.take(self._broker, requests, peer_of(context))).SerializeToString()
+
+        return await guarded(context, run())
 
     def draft(self, data: bytes, stream_before: str) -> Draft:
         """A request, checked. Raises RatError, which is counted."""
@@ -98,6 +102,8 @@ class Producer:
             return self._draft(data, stream_before)
         except RatError as error:
             self._broker.figures.refused[error.slug] += 1
+            if self._broker.tracing is not None:
+                self._broker.tracing.refused_publish(error)
             raise
 
     def _draft(self, data: bytes, stream_before: str) -> Draft:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
 import grpc.aio
@@ -10,9 +9,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
-from ratsvc.core.figures import Figures
 from ratsvc.flow.broker import Broker
 from ratsvc.grpc_api.admin import Streams
+from ratsvc.grpc_api.calls import served
 from ratsvc.grpc_api.consumer import Consumer
 from ratsvc.grpc_api.producer import Producer
 from ratsvc.settings import Settings
@@ -59,39 +58,11 @@ class Health:
             await self.servicer.set(service, status)
 
 
-def _counted(
-    method: str, handler: grpc.RpcMethodHandler[Any, Any], figures: Figures
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler whose calls are counted, by method and code."""
-    unary = handler.stream_unary is not None
-    inner: Any = handler.stream_unary or handler.stream_stream
-
-    async def call(requests: Any, context: Any) -> Any:
-        began, code = perf_counter(), "CANCELLED"
-        try:
-            answer = await inner(requests, context)
-            code = "OK"
-            return answer
-        except grpc.aio.AbortError:
-            code = _code_name(context.code())
-            raise
-        finally:
-            figures.called(method, code, perf_counter() - began)
-
-    wrap: Any = grpc.stream_unary_rpc_method_handler if unary else grpc.stream_stream_rpc_method_handler
-    found: grpc.RpcMethodHandler[Any, Any] = wrap(call)
-    return found
-
-
-def _code_name(code: Any) -> str:
-    return next((one.name for one in grpc.StatusCode if code in (one, one.value[0])), "UNKNOWN")
-
-
 def add_services(server: grpc.aio.Server, broker: Broker) -> Health:
     """Adds `rat.v1`, health (not serving yet) and reflection."""
     all_handlers = (Producer(broker).handlers(), Consumer(broker).handlers(), Streams(broker).handlers())
     for name, bare in zip(SERVICES, all_handlers, strict=True):
-        handlers = {method: _counted(method, handler, broker.figures) for method, handler in bare.items()}
+        handlers = {method: served(name, method, handler, broker) for method, handler in bare.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     state = Health()
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from ratsvc.errors import InvalidValue, RatError, RequestTimeout
+from ratsvc.grpc_api.calls import answer_metadata
 
 DOMAIN = "ratsvc"
 _log = structlog.get_logger()
@@ -46,7 +47,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     try:
         if isinstance(error, RatError):
             status = rpc_status.to_status(status_of(error))
-            await context.abort(status.code, status.details, status.trailing_metadata)
+            await context.abort(status.code, status.details, (*status.trailing_metadata, *answer_metadata()))
         _log.error("call_failed", exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
     except grpc.aio.InternalError:  # the peer has gone while the status waited for it

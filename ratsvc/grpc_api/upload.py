@@ -1,127 +1,100 @@
-"""Upload: a file of any size, in chunks that become records of bytes, in order, in constant memory.
-
-The first record's headers carry the name, the media type and the size that were announced. What was stored stays
-when the upload breaks off or its digest does not match: records are never taken back.
-Cost: one copy beside gRPC's own and one SHA-256 of each byte; what is not acknowledged yet is at most 8 MiB.
-"""
+"""Upload and GetUpload: the parts of a file as they come over gRPC, for `flow.upload`, which stores them."""
 
 from __future__ import annotations
 
-import hashlib
-from asyncio import Future
-from collections import deque
 from collections.abc import AsyncIterator
 
 from rat.v1 import producer_pb2 as pb
 
-from ratsvc.core.record import Draft
-from ratsvc.errors import DigestMismatch, InvalidArgument, TooLarge
-from ratsvc.flow.broker import Ack, Broker
+from ratsvc.core.upload import Announced, Standing
+from ratsvc.errors import InvalidArgument
+from ratsvc.flow.broker import Broker
+from ratsvc.flow.connections import Peer
+from ratsvc.flow.upload import Upload
 from ratsvc.grpc_api.status import parsed
-from ratsvc.names import check_name
-from ratsvc.quickmem import wire
 
-WINDOW_BYTES = 8 * 1024 * 1024
 _CHUNK_TAG = b"\x12"  # UploadRequest.chunk: field 2, length-delimited
 
 
-class Uploading:
-    """One upload."""
+async def take(broker: Broker, requests: AsyncIterator[bytes], peer: Peer) -> pb.UploadResponse:
+    """Takes all parts of an upload: one start, then chunks, then one end.
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._max_chunk = broker.settings.limits.value_bytes
-        self._start: pb.UploadStart | None = None
-        self._end: pb.UploadEnd | None = None
-        self._digest = hashlib.sha256()
-        self._size = 0
-        self._records = 0
-        self._first = self._last = 0
-        self._pending: deque[tuple[Future[Ack], int]] = deque()
-        self._waiting = 0
+    Raises:
+        InvalidArgument: parts out of order, or no end.
+        RatError: what `Uploads.open` and `Upload` raise.
+    """
+    start = None
+    async for data in requests:
+        start = parsed(pb.UploadRequest, data)
+        break
+    if start is None or start.WhichOneof("part") != "start":
+        raise InvalidArgument("an upload begins with its start", field="part")
+    with (
+        await broker.uploads.open(_announced(start.start)) as upload,
+        broker.connections.opened(peer, "upload", upload),
+    ):
+        end = await _chunks(requests, upload)
+        standing = await upload.finish(end.sha256)
+    return pb.UploadResponse(
+        size=standing.size,
+        sha256=standing.digest.digest(),
+        first_offset=standing.first,
+        last_offset=standing.last,
+        records=standing.records,
+        epoch=broker.epoch,
+        evicted=broker.uploads.is_evicted(start.start.stream, standing),
+    )
 
-    @property
-    def stream(self) -> str:
-        """Where it goes; "" before its start has come."""
-        return self._start.stream if self._start is not None else ""
 
-    @property
-    def received(self) -> int:
-        """Bytes of the file that have come."""
-        return self._size
+async def tell(broker: Broker, request: pb.GetUploadRequest) -> pb.GetUploadResponse:
+    """Where an upload stands. Raises what `Uploads.standing` raises."""
+    standing: Standing = await broker.uploads.standing(request.stream, request.upload_id)
+    return pb.GetUploadResponse(
+        upload_epoch=standing.epoch,
+        size=standing.size,
+        sha256=standing.digest.digest(),
+        complete=standing.complete,
+        records=standing.records,
+        first_offset=standing.first,
+        last_offset=standing.last,
+        epoch=broker.epoch,
+    )
 
-    async def run(self, requests: AsyncIterator[bytes]) -> bytes:
-        """Takes all parts; returns the serialised response.
 
-        Raises:
-            InvalidArgument: parts out of order, or no end.
-            DigestMismatch: the size or the digest is not what was announced.
-            RatError: what refuses a publish.
-        """
-        async for data in requests:
-            chunk = only_chunk(data)
-            if chunk is not None and self._start is not None and self._end is None:
-                await self._store(chunk, self._start)
-                continue
+async def _chunks(requests: AsyncIterator[bytes], upload: Upload) -> pb.UploadEnd:
+    """Stores the chunks; returns the end that comes after them."""
+    end: pb.UploadEnd | None = None
+    async for data in requests:
+        chunk = only_chunk(data)
+        if chunk is None:
             part = parsed(pb.UploadRequest, data)
-            match part.WhichOneof("part"):
-                case "start" if self._start is None:
-                    check_name(part.start.stream)
-                    self._start = part.start
-                case "chunk" if self._start is not None and self._end is None:
-                    await self._store(part.chunk, self._start)
-                case "end" if self._start is not None and self._end is None:
-                    self._end = part.end
-                case _:
-                    raise InvalidArgument("an upload is one start, then chunks, then one end", field="part")
-        await self._settle(0)
-        return (await self._finish()).SerializeToString()
+            if part.WhichOneof("part") == "end" and end is None:
+                end = part.end
+                continue
+            if part.WhichOneof("part") != "chunk":
+                raise InvalidArgument("an upload is one start, then chunks, then one end", field="part")
+            chunk = memoryview(part.chunk)
+        if end is not None:
+            raise InvalidArgument("an upload is one start, then chunks, then one end", field="part")
+        await upload.store(chunk)
+    if end is None:
+        raise InvalidArgument("the upload broke off: it has no end", field="part")
+    return end
 
-    async def _store(self, chunk: bytes | memoryview, start: pb.UploadStart) -> None:
-        if not chunk:
-            raise InvalidArgument("chunk must not be empty", field="chunk")
-        if len(chunk) > self._max_chunk:
-            raise TooLarge(f"chunk has {len(chunk)} bytes; at most {self._max_chunk} are taken", field="chunk")
-        self._digest.update(chunk)
-        self._size += len(chunk)
-        headers: dict[str, str] = {}
-        if not self._records:
-            announced = {"name": start.name, "content-type": start.content_type, "size": str(start.size or "")}
-            headers = {name: text for name, text in announced.items() if text}
-        self._records += 1
-        await self._broker.wait_for_room()
-        record = wire.record_from_blob(chunk, headers)
-        self._pending.append((self._broker.submit(Draft(start.stream, [record])), len(record)))
-        self._waiting += len(record)
-        await self._settle(WINDOW_BYTES)
 
-    async def _settle(self, most: int) -> None:
-        """Waits until at most `most` bytes are unacknowledged."""
-        while self._waiting > most:
-            done, size = self._pending.popleft()
-            ack = await done
-            self._first, self._last = self._first or ack.first, ack.last
-            self._waiting -= size
-
-    async def _finish(self) -> pb.UploadResponse:
-        if self._start is None or self._end is None:
-            raise InvalidArgument("the upload broke off: it has no end", field="part")
-        if self._start.size and self._start.size != self._size:
-            raise DigestMismatch(f"{self._start.size} bytes were announced and {self._size} arrived", field="size")
-        digest = self._digest.digest()
-        if self._end.sha256 and self._end.sha256 != digest:
-            raise DigestMismatch("the bytes that arrived have another SHA-256 than was sent", field="sha256")
-        if self._start.end_stream:
-            await self._broker.create(self._start.stream)
-            await self._broker.end(self._start.stream)
-        return pb.UploadResponse(
-            size=self._size,
-            sha256=digest,
-            first_offset=self._first,
-            last_offset=self._last,
-            records=self._records,
-            epoch=self._broker.epoch,
-        )
+def _announced(start: pb.UploadStart) -> Announced:
+    return Announced(
+        stream=start.stream,
+        id=start.upload_id,
+        epoch=start.upload_epoch,
+        position=start.position,
+        name=start.name,
+        content_type=start.content_type,
+        size=start.size,
+        key=start.key,
+        event=start.event,
+        end_stream=start.end_stream,
+    )
 
 
 def only_chunk(data: bytes) -> memoryview | None:

@@ -15,6 +15,7 @@ import grpc.aio
 import structlog
 
 from ratsvc.errors import Unavailable
+from ratsvc.grpc_api.calls import answer_metadata
 
 _log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class Answers:
             async with asyncio.timeout(self._stall_s * (1 + len(message) // PIECE_BYTES)):
                 if not self._begun:
                     # Alone, for no window holds it up: with a message that stalls, the status could not be sent.
-                    await self._context.send_initial_metadata(())
+                    await self._context.send_initial_metadata(answer_metadata())
                     self._begun = True
                 await self._context.write(message)
                 self.sent += len(message)

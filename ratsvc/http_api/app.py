@@ -11,6 +11,7 @@ import ratsvc
 from ratsvc.errors import RatError
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api import problem
+from ratsvc.http_api.debug import Debug
 from ratsvc.http_api.gate import PUBLISH, SMALL_BODY_BYTES, Gate, log_failure
 from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.openapi import Provider
@@ -20,6 +21,7 @@ from ratsvc.http_api.status import StatusRoutes
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
+from ratsvc.http_api.whole import WholeResponses
 
 
 def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
@@ -37,9 +39,12 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
         conversion_preference="msgspec",
         openapi_provider_class=Provider,
     )
-    links = guest.links if guest else ""
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), Web(links)):
+    web = Web(guest.links if guest else "")
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), web):
         routes.add_to(app)
+    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
+    if broker.settings.debug_token is not None:
+        Debug(broker, broker.settings.debug_token).add_to(app)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))
     for rule in guest.app.url_map.iter_rules() if guest else ():
         app.url_map.add(Rule(rule.rule, endpoint=rule.endpoint, methods=rule.methods))
@@ -47,7 +52,7 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
         served.register_error_handler(RatError, _refused)
         served.register_error_handler(HTTPException, _refused_by_quart)
         served.register_error_handler(Exception, _failed)
-    return Gate(app, Publish(broker), broker.settings, broker.figures, guest)
+    return Gate(app, Publish(broker), broker.settings, broker.figures, broker.tracing, guest)
 
 
 async def _refused(error: RatError) -> Response:

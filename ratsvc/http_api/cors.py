@@ -13,8 +13,14 @@ Headers = dict[bytes, list[bytes]]
 
 MAX_AGE_S = 3600
 #: Those that are not allowed without being named. Authorization is for the proxy in front that asks for it.
-REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-RESPONSE_HEADERS = b"Rat-Cursor, Rat-Gap, Retry-After"
+REQUEST_HEADERS = (
+    "Authorization, Content-Digest, Content-Type, Idempotency-Key, If-Range, Last-Event-ID, Range, Repr-Digest,"
+    " Traceparent, Tracestate, X-Request-Id"
+)
+RESPONSE_HEADERS = (
+    b"Accept-Ranges, Content-Disposition, Content-Range, ETag, Rat-Cursor, Rat-Gap, Repr-Digest, Retry-After,"
+    b" X-Request-Id"
+)
 
 
 def allowed_origin(headers: Headers, settings: Settings) -> bytes | None:

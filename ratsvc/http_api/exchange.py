@@ -32,7 +32,7 @@ EXIT_STACK = "ratsvc.exit_stack"
 _DEFAULTS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
-    (b"vary", b"Accept, Authorization, Origin"),
+    (b"vary", b"Accept, Accept-Encoding, Authorization, Origin"),
     (b"referrer-policy", b"no-referrer"),
 )
 

@@ -4,14 +4,15 @@ Every request passes here first. Its head is checked (`head`), its route looked 
 route takes none; publishing is served here and not by Quart, which would gather the body without holding the
 client back; the rest goes to Quart. Here also every failure ends: a `RatError` becomes a problem, anything else a
 500 that says nothing and one line in the log, and a response that fails in its middle is broken off, so that its
-reader sees that it is incomplete. One log line a request, without its query.
+reader sees that it is incomplete. Each request has an id, the client's `X-Request-Id` where it is well formed, and one
+log line, without its query.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from quart import Quart
@@ -20,12 +21,17 @@ from werkzeug.exceptions import NotFound as NoRoute
 from werkzeug.routing import RequestRedirect
 
 from ratsvc.core.figures import Figures
+from ratsvc.core.trace import TRACEPARENT, TRACESTATE, trace_context
 from ratsvc.errors import RatError, TooLarge, UnsupportedMediaType
 from ratsvc.http_api import cors, head, problem
 from ratsvc.http_api.exchange import ClientGone, Exchange, Message, Send
 from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.problem import Reply
+from ratsvc.observability.request import REQUEST_ID, Request, begin, current
 from ratsvc.settings import Settings
+
+if TYPE_CHECKING:
+    from ratsvc.observability.tracing import Tracing
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 #: Endpoints whose bodies are read here and handed to Quart whole.
@@ -48,6 +54,7 @@ class Gate:
         publish: serves the endpoint `publish`: takes a stream's name and the exchange.
         settings: the service's.
         figures: where requests are counted.
+        tracing: what traces publishes; None where it is off.
         guest: an app beside it; `app` has its routes too, without their views.
     """
 
@@ -57,6 +64,7 @@ class Gate:
         publish: Callable[[str, Exchange], Awaitable[Reply]],
         settings: Settings,
         figures: Figures,
+        tracing: Tracing | None = None,
         guest: Guest | None = None,
     ) -> None:
         self._app = app
@@ -65,6 +73,7 @@ class Gate:
         self._publish = publish
         self._settings = settings
         self._figures = figures
+        self._tracing = tracing
         self._routes = app.url_map.bind("localhost")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -77,6 +86,9 @@ class Gate:
 
     async def _answer(self, exchange: Exchange) -> None:
         started = time.perf_counter()
+        self._figures.http_active += 1
+        request = begin(_given_id(exchange.scope["headers"]))
+        exchange.headers.append((REQUEST_ID.encode(), request.id.encode()))
         try:
             with exchange.exit_stack:
                 await self._serve(exchange)
@@ -89,7 +101,10 @@ class Gate:
             await self._failed(exchange, problem.Internal())
         finally:
             seconds = time.perf_counter() - started
+            self._figures.http_active -= 1
             self._figures.answered(exchange.route, exchange.status or 499, seconds)
+            if self._tracing is not None:
+                self._traced(request, exchange)
             _log_access(exchange, seconds)
 
     async def _serve(self, exchange: Exchange) -> None:
@@ -98,6 +113,8 @@ class Gate:
         endpoint, arguments = self._route(checked)
         exchange.scope["path"] = checked.path
         exchange.route = endpoint or "options"
+        if self._tracing is not None:
+            _begin_trace(self._tracing, checked, endpoint)
         if endpoint != PUBLISH and endpoint not in SMALL_BODIES and endpoint not in self._guest_bodies:
             if checked.has_body:
                 raise TooLarge("this route takes no body", field="body")
@@ -116,6 +133,12 @@ class Gate:
             await exchange.run_reading(self._guests[endpoint], self._guest_bodies[endpoint])  # type: ignore[arg-type]
         else:
             await exchange.run(self._app, await exchange.small_body(SMALL_BODY_BYTES))  # type: ignore[arg-type]
+
+    def _traced(self, request: Request, exchange: Exchange) -> None:
+        status = exchange.status or 499
+        failed = f"HTTP {status}" if status >= 400 or not exchange.complete else None
+        assert self._tracing is not None
+        self._tracing.answered(request, failed, {"http.response.status_code": status})
 
     def _route(self, checked: head.Head) -> tuple[str, dict[str, Any]]:
         """The endpoint and its arguments; "" for OPTIONS, which is answered here."""
@@ -144,6 +167,26 @@ class Gate:
             await exchange.reply(problem.refusal(error))
 
 
+def _given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """What the client calls the request: the header's value, unless it comes twice."""
+    found = [value for name, value in headers if name == REQUEST_ID.encode()]
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+def _begin_trace(tracing: Tracing, checked: head.Head, endpoint: str) -> None:
+    """Notes the client's trace; a publish has a span from here on."""
+    request = current()
+    parents, states = (checked.headers.get(name.encode(), []) for name in (TRACEPARENT, TRACESTATE))
+    parent = parents[0].decode("latin-1") if len(parents) == 1 else None
+    context = trace_context(parent, b",".join(states).decode("latin-1"))
+    assert request is not None
+    if endpoint == PUBLISH:
+        named = {"http.request.method": "POST", "http.route": "/v1/streams/{name}"}
+        tracing.publishing(request, "POST /v1/streams/{name}", named, context)
+    else:
+        request.trace = context
+
+
 async def _refuse_websocket(send: Send) -> None:
     reply = problem.refusal(problem.UpgradeRefused("this service does not speak WebSocket"))
     headers = [(name.lower().encode(), value.encode()) for name, value in reply.fields.items()]
@@ -154,6 +197,8 @@ async def _refuse_websocket(send: Send) -> None:
 
 def log_failure(error: Exception) -> None:
     """One line: what went wrong and where, without a stack."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     at, frame = error.__traceback__, "?"
     while at is not None:
         frame = f"{at.tb_frame.f_code.co_name}:{at.tb_lineno}"

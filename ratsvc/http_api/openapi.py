@@ -31,6 +31,7 @@ FORMATS = {
 _READ_HEADERS = {
     "Rat-Cursor": "Where the response starts",
     "Rat-Gap": "What is missing at its start, if anything: from, to, reason",
+    "Content-Encoding": "gzip, where Accept-Encoding asks for it; never in application/octet-stream",
 }
 _PROBLEM = {
     "type": "object",
@@ -40,6 +41,7 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong, and what was expected"},
+        "request_id": {"type": "string", "description": "The request's id, which the service's log has too"},
         "field": {"type": "string", "description": "The parameter, header or part of the body that was wrong"},
     },
 }
@@ -77,7 +79,13 @@ class Provider(OpenAPIProvider):
         for path in READS:
             read = paths[path]["get"]
             read["parameters"].append(_header("Last-Event-ID", "A cursor; wins over last_event_id and from"))
-            read["responses"] |= {200: _streams(), 204: {"description": "The stream was ended, and nothing is left"}}
+            read["parameters"].append(_header("Accept-Encoding", "gzip: each batch can be decoded when it comes"))
+            read["parameters"].append(_header("Range", "Bytes of a stream that is one file, read as chunked"))
+            read["responses"] |= {
+                200: _streams(),
+                204: {"description": "The stream was ended, and nothing is left"},
+                206: {"description": "The part of a file that Range asked for"},
+            }
         for operation in (operation for path in paths.values() for operation in path.values()):
             done = {str(status): response for status, response in operation["responses"].items()}
             operation["responses"] = (done or {"200": {"description": "Done"}}) | {"default": _REFUSED}
@@ -91,12 +99,15 @@ class Provider(OpenAPIProvider):
             "summary": "Publishes records to a stream.",
             "description": (
                 "JSON: one record, or with split=1 one for each item of the list. JSON lines and text: one a line."
-                " Bytes: one for each 64 KiB. A body of unknown or great length is stored as it comes."
+                " Bytes: one for each 64 KiB. A body of unknown or great length is stored as it comes. With file= the"
+                " body is a file of any type, and the answer an UploadView."
             ),
             "parameters": [
                 *path_parameters,
                 *parameters,
                 _header("Idempotency-Key", "Visible ASCII: a retry with the same key stores nothing twice"),
+                _header("Repr-Digest", "For a file: its sha-256, to be compared (RFC 9530)"),
+                _header("Content-Digest", "For a file: the sha-256 of this body, to be compared"),
             ],
             "requestBody": {"required": True, "content": {media_type: {} for media_type in MEDIA_TYPES}},
             "responses": {200: response},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator
+from time import time
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -18,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from quart import Quart, Response, request
 from quart_schema import hide
 
+from ratsvc.core.record import Batch
 from ratsvc.errors import Unavailable
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api.problem import explanation
@@ -28,7 +30,9 @@ METRICS = {
     "log_bytes": "Bytes of records in the log.",
     "log_records": "Records in the log.",
     "log_evicted_records_total": "Records that retention or a purge has removed.",
+    "log_first_offset": "The oldest offset kept; 0 when nothing is.",
     "log_last_offset": "The newest offset.",
+    "log_oldest_age_seconds": "Time since the oldest record kept was committed.",
     "log_newest_age_seconds": "Time since the newest record was committed.",
     "tail_bytes": "Bytes of records and encodings in the tail.",
     "queue_records": "Records that wait for their commit.",
@@ -40,6 +44,10 @@ METRICS = {
     "bytes_total": "Bytes of records committed.",
     "commits_total": "Commits to the log.",
     "encoding_seconds_total": "Time spent encoding batches.",
+    "compression_seconds_total": "Time spent compressing streams.",
+    "http_connections_refused_total": "HTTP connections turned away because there were too many.",
+    "trace_spans_total": "Spans made, where tracing is on.",
+    "trace_spans_refused_total": "Spans not made because there were too many in a second.",
 }
 """By name, without `ratsvc_`: figures that are one number."""
 COUNTERS = {
@@ -50,6 +58,9 @@ COUNTERS = {
     "disconnects_total": ("Subscriptions ended, by reason.", "reason"),
     "encodings_total": ("Batches encoded, by format.", "format"),
     "encoding_hits_total": ("Batches sent as they had been encoded for another reader, by format.", "format"),
+    "compression_blocks_total": ("Blocks compressed, each for all who read it, by kind.", "kind"),
+    "compressed_source_bytes_total": ("Bytes written to readers compressed, before that, by format.", "format"),
+    "compressed_bytes_total": ("Bytes written to readers compressed, after that, by format.", "format"),
 }
 HISTOGRAMS = {
     "queue_seconds": "A publish, from its push to its commit.",
@@ -68,16 +79,35 @@ class BrokerMetrics:
     def __init__(self, broker: Broker, top_streams: int) -> None:
         self._broker = broker
         self._top = top_streams
+        self._oldest = (0, 0)
+        """The oldest offset kept, and when it was committed (Unix, nanoseconds)."""
+
+    async def look(self) -> None:
+        """Finds out when the oldest record was committed: reads it where it is another than the last time."""
+        kept = [info for info in self._broker.log.registry if info.records]
+        oldest = min(kept, key=lambda info: info.first_offset, default=None)
+        if oldest is None:
+            self._oldest = (0, 0)
+        elif oldest.first_offset != self._oldest[0]:
+            offset = oldest.first_offset
+            found = await self._broker.read([oldest], offset - 1, 1)
+            self._oldest = (offset, next((one.time_ns for one in found if isinstance(one, Batch)), 0))
 
     def collect(self) -> Iterator[Metric]:
         """The figures now."""
         figures = self._broker.figures
-        for name, value in self._broker.stats().items():
+        offset, time_ns = self._oldest
+        oldest = {
+            "log_first_offset": offset,
+            "log_oldest_age_seconds": max(0.0, time() - time_ns / 1e9) if time_ns else 0,
+        }
+        for name, value in (self._broker.stats() | oldest).items():
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield kind(f"ratsvc_{name}", METRICS[name], value=value)
         counted = (
             figures.refused, figures.delivered_records, figures.delivered_bytes, figures.gaps, figures.disconnects,
-            figures.encodings, figures.encoding_hits,
+            figures.encodings, figures.encoding_hits, figures.compressions, figures.compressed_from,
+            figures.compressed_to,
         )  # fmt: skip
         for (name, (text, label)), counts in zip(COUNTERS.items(), counted, strict=True):
             counter = CounterMetricFamily(f"ratsvc_{name}", text, labels=[label])
@@ -95,6 +125,13 @@ class BrokerMetrics:
 
     def _calls(self) -> Iterator[Metric]:
         figures = self._broker.figures
+        idle = len(figures.http_open) - figures.http_active
+        states = GaugeMetricFamily("ratsvc_http_connections", "Open HTTP connections, by state.", labels=["state"])
+        states.add_metric(["active"], figures.http_active)
+        states.add_metric(["idle"], max(0, idle))
+        under_way = GaugeMetricFamily("ratsvc_grpc_calls_open", "gRPC calls under way.", labels=["method"])
+        for method, count in figures.open_calls.items():
+            under_way.add_metric([method], count)
         calls = CounterMetricFamily("ratsvc_grpc_calls_total", "gRPC calls ended.", labels=["method", "code"])
         for (method, code), count in figures.calls.items():
             calls.add_metric([method, code], count)
@@ -107,16 +144,16 @@ class BrokerMetrics:
         served = HistogramMetricFamily("ratsvc_http_request_seconds", "A request, to its end.", labels=["route"])
         for route, histogram in figures.http_seconds.items():
             served.add_metric([route], histogram.cumulative(), histogram.total)
-        yield from (calls, took, requests, served)
+        yield from (states, under_way, calls, took, requests, served)
 
     def _readers(self) -> Iterator[Metric]:
         last = self._broker.log.last_offset
         counts: Counter[tuple[str, str]] = Counter()
         lag: dict[str, int] = {}
         for one in self._broker.subscriptions:
-            counts[one.format or "page", "live" if one.is_live else "catching-up"] += 1
+            counts[one.format, "live" if one.is_live else "catching-up"] += 1
             if not one.is_live:
-                lag[one.format or "page"] = max(lag.get(one.format or "page", 0), last - one.position)
+                lag[one.format] = max(lag.get(one.format, 0), last - one.position)
         readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
         for (fmt, state), count in counts.items():
             readers.add_metric([fmt, state], count)
@@ -148,7 +185,8 @@ class Operations:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._registry = CollectorRegistry()
-        self._registry.register(BrokerMetrics(broker, broker.settings.metrics_top_streams))
+        self._metrics = BrokerMetrics(broker, broker.settings.metrics_top_streams)
+        self._registry.register(self._metrics)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -173,6 +211,7 @@ class Operations:
 
     async def metrics(self) -> Response:
         """The service's figures, in Prometheus' text format."""
+        await self._metrics.look()
         return Response(generate_latest(self._registry), 200, {"Content-Type": CONTENT_TYPE_LATEST})
 
     @hide

@@ -1,7 +1,8 @@
 """Refusals over HTTP: `application/problem+json` (RFC 9457), one `type` per error class.
 
 A problem has `type` (relative: `/problems/<slug>`, which gives a sentence about it), `title`, `status`, `detail`,
-and `field`, the input that was wrong. It never has a class name, a path or a stack.
+`field`, the input that was wrong, and the `request_id` that log lines have too. It never has a class name, a path or
+a stack.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from ratsvc import errors
 from ratsvc.errors import InvalidArgument, RatError
+from ratsvc.observability.request import current
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -38,6 +40,16 @@ class MalformedRequest(InvalidArgument):
     """The request breaks the rules of HTTP, or uses a part of them that is not taken here."""
 
     slug, title = "malformed-request", "Malformed request"
+
+
+class RangeNotSatisfiable(InvalidArgument):
+    """The file has none of the bytes that the range names; `Content-Range` says how many it has."""
+
+    slug, title, http_status = "range-not-satisfiable", "Range not satisfiable", 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes", field="range")
+        self.size = size
 
 
 class UriTooLong(RatError):
@@ -82,6 +94,12 @@ class NotShown(RatError):
     slug, title, grpc_code, http_status = "not-shown", "Not shown", 7, 403
 
 
+class Unauthenticated(RatError):
+    """Credentials are needed, and there were none, or wrong ones."""
+
+    slug, title, grpc_code, http_status = "unauthenticated", "Unauthenticated", 16, 401
+
+
 class Internal(RatError):
     """Something failed inside the service; its log says what."""
 
@@ -120,11 +138,17 @@ def refusal(error: RatError, **more: object) -> Reply:
     }
     if error.field is not None:
         problem["field"] = error.field
+    if (request := current()) is not None:
+        problem["request_id"] = request.id
     headers = {}
     if error.retry_after_s is not None or error.http_status in (429, 503):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="ratsvc"'
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, UpgradeRefused):
         headers["Upgrade"] = "HTTP/1.1"
     return Reply(error.http_status, msgspec.json.encode(problem | more) + b"\n", MEDIA_TYPE, headers)

@@ -6,7 +6,7 @@ committed as it comes, in bounded batches; when it goes wrong half way, what was
 how much (`stored`, `cursor`). A body that stops half way stores nothing more.
 
 With `Idempotency-Key`, or `producer` and `sequence`, a retry stores nothing twice and is acknowledged with the first
-offsets; a retry of a body that broke off goes on where it stopped.
+offsets; a retry of a body that broke off goes on where it stopped. With `file=`, the body is a file: see `upload`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ratsvc.core.journey import Journey
 from ratsvc.core.record import Draft, ProducerRef
 from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Ack, Broker
+from ratsvc.http_api import upload
 from ratsvc.http_api.exchange import ClientGone, Exchange
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import Reply, json_reply, refusal
@@ -58,6 +59,10 @@ class PublishParameters(msgspec.Struct):
     producer: Annotated[str, Meta(description="The producer's id, for publishing without duplicates")] = ""
     producer_epoch: Annotated[int, Meta(description="The producer's incarnation", ge=0)] = 0
     sequence: Annotated[int, Meta(description="The sequence number of the first record", ge=1)] = 1
+    file: Annotated[str, Meta(description="The body, of any type, is a file of this name")] = ""
+    upload_id: Annotated[str, Meta(description="For a file: an id, so that it can go on after a break")] = ""
+    position: Annotated[int, Meta(description="For a file: at which of its bytes the body begins", ge=0)] = 0
+    end: Annotated[bool, Meta(description="For a file: ends the stream after it")] = False
     journey: Annotated[bool, Meta(description="The response tells how each step of the publish went")] = False
 
 
@@ -135,11 +140,17 @@ class _Tally:
     stream: str = ""
     received: int = 0
     """Bytes of the body."""
+    refused: bool = False
+    """Whether the log refused one: then that was counted."""
 
     async def settle(self, most: int) -> None:
         """Waits until at most `most` are pending. Raises what refused one."""
         while len(self.pending) > most:
-            ack = await self.pending.popleft()
+            try:
+                ack = await self.pending.popleft()
+            except RatError:
+                self.refused = True
+                raise
             self.first = ack.first if self.first is None else self.first
             self.last = ack.last
             self.stored += ack.stored
@@ -169,18 +180,24 @@ class Publish:
             RatError: it was refused, and nothing of it was stored.
         """
         assert exchange.head is not None
-        order = _order(name, exchange.head, exchange.scope["query_string"], self._limits)
-        tally = _Tally(stream=order.stream)
+        tally = _Tally()
         try:
+            query = Query(exchange.scope["query_string"], PublishParameters.__struct_fields__)
+            if query.one("file") is not None:
+                return await upload.take(self._broker, name, query, exchange)
+            order = _order(name, exchange.head, query, self._limits)
+            tally.stream = order.stream
             await (self._take_whole if order.whole else self._take_stream)(order, exchange, tally)
             await tally.settle(0)
+            if tally.first is None:
+                raise InvalidArgument("the body has no record", field="body")
         except (RatError, ClientGone) as error:
+            if isinstance(error, RatError) and not tally.refused:
+                self._broker.figures.refused[error.slug] += 1
             await tally.settle_all()
             if isinstance(error, ClientGone) or not tally.stored:
                 raise
             return refusal(error, stored=tally.stored, cursor=self._cursor(tally.last))
-        if tally.first is None:
-            raise InvalidArgument("the body has no record", field="body")
         done = Published(
             order.stream,
             tally.first,
@@ -235,7 +252,6 @@ class Publish:
         try:
             columns = wire.parse_records(records, self._checks)
         except RatError as error:
-            self._broker.figures.refused[error.slug] += 1
             raise _located(order, at, error) from None
         draft = Draft(order.stream, records, columns.keys, columns.events, columns.values, order.producer)
         if order.producer is not None:
@@ -257,8 +273,10 @@ def _located(order: _Order, at: int, error: RatError) -> RatError:
     return type(error)(f"{place}: {detail}", field="body")
 
 
-def _order(name: str, head: Head, query_string: bytes, limits: Limits) -> _Order:
-    query = Query(query_string, PublishParameters.__struct_fields__)
+def _order(name: str, head: Head, query: Query, limits: Limits) -> _Order:
+    for parameter in upload.WITH_FILE:
+        if query.one(parameter) is not None:
+            raise InvalidArgument(f"{parameter} goes with file=", field=parameter)
     media_type = _media_type(head)
     stream = check_name(name)
     split = query.flag("split")

@@ -16,7 +16,7 @@ from msgspec import Meta
 from ratsvc.core.cursor import Cursor, Start, parse_cursor, parse_start
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Overflow, ReadRequest
-from ratsvc.formats import View, negotiate, wants_html
+from ratsvc.formats import View, negotiate, negotiate_coding, wants_html
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.query import Query
 from ratsvc.names import check_event, check_key, check_pattern
@@ -68,6 +68,7 @@ class Reading:
     view: View
     int64_as_string: bool
     wait_s: float
+    coding: Literal["gzip", "identity"]
 
     @property
     def cursor(self) -> Cursor | None:
@@ -102,7 +103,10 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings)
     )
     view = View(query.choice("view", [one.value for one in View], View.VALUE.value))
     int64_as_string = query.choice("int64", ("number", "string"), "number") == "string"
-    return Reading(request, format_name, view, int64_as_string, query.number("wait", 0, MAX_WAIT_S) or 0.0)
+    wait_s = query.number("wait", 0, MAX_WAIT_S) or 0.0
+    # What is in chunks is often compressed already, and goes out from where it is kept.
+    coding = accepted_coding(head, settings.compression.enabled and format_name != "chunked")
+    return Reading(request, format_name, view, int64_as_string, wait_s, coding)
 
 
 def is_navigation(head: Head, query_string: bytes) -> bool:
@@ -110,8 +114,18 @@ def is_navigation(head: Head, query_string: bytes) -> bool:
     return b"format=" not in query_string and wants_html(_accept(head))
 
 
+def accepted_coding(head: Head, offered: bool) -> Literal["gzip", "identity"]:
+    """How to encode a response's content. Raises InvalidArgument or NotAcceptable."""
+    return negotiate_coding(_listed(head, b"accept-encoding"), offered=offered)
+
+
 def _accept(head: Head) -> str | None:
-    return ", ".join(value.decode("latin-1") for value in head.headers.get(b"accept", [])) or None
+    return _listed(head, b"accept")
+
+
+def _listed(head: Head, name: bytes) -> str | None:
+    """A header that is a list, and may come in several lines."""
+    return ", ".join(value.decode("latin-1") for value in head.headers.get(name, [])) or None
 
 
 def _streams(names: list[str], settings: Settings) -> tuple[str, ...]:

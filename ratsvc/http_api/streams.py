@@ -15,6 +15,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, StreamNotFound, UnsupportedMediaType
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api.query import Query
+from ratsvc.http_api.upload import UploadView, view
 from ratsvc.names import check_name, check_pattern
 from ratsvc.settings import seconds
 
@@ -91,6 +92,7 @@ class Streams:
         app.add_url_rule(f"{one}/info", "get_stream", self.get_stream, methods=["GET"])
         app.add_url_rule(one, "put_stream", self.put_stream, methods=["PUT"])
         app.add_url_rule(one, "delete_stream", self.delete_stream, methods=["DELETE"])
+        app.add_url_rule(f"{one}/uploads/<upload_id>", "get_upload", self.get_upload, methods=["GET"])
         app.add_url_rule(f"{one}/end", "end_stream", self.end_stream, methods=["POST"])
         app.add_url_rule(f"{one}/purge", "purge_stream", self.purge_stream, methods=["POST"])
 
@@ -111,6 +113,12 @@ class Streams:
         """Shows a stream."""
         _no_query()
         return _json(self._view(self._broker.info(check_name(name))))
+
+    @document_response(UploadView)
+    async def get_upload(self, name: str, upload_id: str) -> Response:
+        """Shows how much of an upload is stored: it can go on there."""
+        _no_query()
+        return _json(view(self._broker, name, upload_id, await self._broker.uploads.standing(name, upload_id)))
 
     @document_request(RetentionBody, source=DataSource.JSON)
     @document_response(StreamView)

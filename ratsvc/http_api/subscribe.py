@@ -18,8 +18,9 @@ from quart_schema import document_querystring
 from ratsvc.core.record import Gap, Reconnect
 from ratsvc.errors import Busy, Unavailable
 from ratsvc.flow.broker import Broker, Subscription
-from ratsvc.formats import Format, make_format, page
-from ratsvc.http_api import delivery
+from ratsvc.flow.file import File
+from ratsvc.formats import Compressor, Format, GzipBody, make_format, page
+from ratsvc.http_api import delivery, file
 from ratsvc.http_api.exchange import EXIT_STACK, HEAD, peer_of
 from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
 
@@ -31,6 +32,8 @@ class Subscribe:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        settings = broker.settings.compression
+        self._compressor = Compressor(settings.level, settings.windows, settings.kept_bytes, broker.figures)
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -67,8 +70,10 @@ class Subscribe:
             int64_as_string=reading.int64_as_string,
             retry_ms=retry_ms,
         )
+        if found := await file.find(self._broker, reading):
+            return await self._file(found, encoder)
         if request.method == "HEAD":
-            return Response(b"", 200, _headers(encoder))
+            return Response(b"", 200, _headers(encoder, reading.coding))
         try:
             subscription = await self._broker.subscribe(reading.request)
         except (Busy, Unavailable) as error:
@@ -76,6 +81,15 @@ class Subscribe:
                 raise
             return _come_back(reading, encoder, "overload" if isinstance(error, Busy) else "drain", retry_ms)
         return self._stream(subscription, encoder, reading)
+
+    async def _file(self, found: File, encoder: Format) -> Response:
+        extensions: dict[str, Any] = request.scope["extensions"]
+        response, subscription = await file.answer(
+            self._broker, extensions[HEAD], found, encoder, extensions.get(TRANSPORT)
+        )
+        if subscription is not None:
+            extensions[EXIT_STACK].enter_context(subscription)
+        return response
 
     async def _page(self, reading: Reading) -> Response:
         if request.method == "HEAD":
@@ -88,25 +102,34 @@ class Subscribe:
         extensions: dict[str, Any] = request.scope["extensions"]
         closing: ExitStack = extensions[EXIT_STACK]
         closing.enter_context(subscription)
-        headers = _headers(encoder) | {"Rat-Cursor": f"{self._broker.epoch}-{subscription.start_offset}"}
+        headers = _headers(encoder, reading.coding)
+        headers["Rat-Cursor"] = f"{self._broker.epoch}-{subscription.start_offset}"
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
         elif subscription.at_end and not reading.request.snapshot:
             return Response(b"", 204, {"Rat-Cursor": headers["Rat-Cursor"]})
         peer, streams = peer_of(request.scope), reading.request.streams  # type: ignore[arg-type]
         closing.enter_context(self._broker.connections.opened(peer, encoder.name, subscription, streams))
-        body = delivery.body(subscription, encoder, transport=extensions.get(TRANSPORT), settings=self._broker.settings)
+        body = delivery.body(
+            subscription,
+            encoder,
+            transport=extensions.get(TRANSPORT),
+            settings=self._broker.settings,
+            coding=GzipBody(self._compressor, encoder.name) if reading.coding == "gzip" else None,
+        )
         response = Response(body, 200, headers)
         response.timeout = None
         return response
 
 
-def _headers(encoder: Format) -> dict[str, str]:
-    return {
+def _headers(encoder: Format, coding: str = "identity") -> dict[str, str]:
+    headers = {
         "Content-Type": encoder.media_type,
         "Cache-Control": "no-store, no-transform",
         "X-Accel-Buffering": "no",
+        **({"Accept-Ranges": "none"} if encoder.name == "chunked" else {}),
     }
+    return headers if coding == "identity" else headers | {"Content-Encoding": coding}
 
 
 def _gap_header(gap: Gap, epoch: str) -> str:

@@ -56,6 +56,11 @@ class Web:
         page = self._files["demo.html"]
         self._files["demo.html"] = _File(page.content.replace(_LINKS, links.encode()), page.media_type)
 
+    @property
+    def contents(self) -> list[bytes]:
+        """The files' contents."""
+        return [file.content for file in (*self._files.values(), *self._client.values())]
+
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
         app.add_url_rule("/", "root", self.to_pages, methods=["GET"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
+    MAX_HEADERS,
     TABLE,
     are_plain,
     check_labels,
@@ -119,6 +120,27 @@ def header_column(batch: Batch) -> list[Mapping[str, str]] | None:
     return None if are_plain(raw) else list(map(headers, raw))
 
 
+def with_headers(records: list[bytes], added: Mapping[str, str], max_bytes: int) -> list[bytes]:
+    """Records, checked, with further headers: 0.1 µs a plain record, 0.7 µs one with a tail.
+
+    One that has one of them already, has no room for them under MAX_HEADERS, or would be over `max_bytes`, stays as
+    it is.
+
+    Raises:
+        InvalidArgument: a header breaks its rule.
+    """
+    tail = make_tail("", "", added)
+    room, most = max_bytes - len(tail), MAX_HEADERS - len(added)
+    if are_plain(records):
+        return [record + tail if len(record) <= room else record for record in records]
+
+    def fits(record: bytes) -> bool:
+        found = headers(record)
+        return len(record) <= room and len(found) <= most and found.keys().isdisjoint(added)
+
+    return [record + tail if fits(record) else record for record in records]
+
+
 def record(value: object, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:
     """Returns `value`, packed, as a serialised record: 0.8 µs for a map of four fields.
 
@@ -141,14 +163,17 @@ def record_from_packed(
     return start + make_tail(key, event, headers) if key or event or headers else start
 
 
-def record_from_blob(blob: bytes | memoryview, headers: Mapping[str, str] | None = None) -> bytes:
+def record_from_blob(
+    blob: bytes | memoryview, key: str = "", event: str = "", headers: Mapping[str, str] | None = None
+) -> bytes:
     """Returns bytes as a serialised record, with one copy of them.
 
     Raises:
-        InvalidArgument: a header breaks its rule.
+        InvalidArgument: the key, event or a header breaks its rule.
     """
     begin = blob_head(len(blob))
-    return b"".join((head(len(begin) + len(blob)), begin, blob, make_tail("", "", headers) if headers else b""))
+    tail = make_tail(key, event, headers) if key or event or headers else b""
+    return b"".join((head(len(begin) + len(blob)), begin, blob, tail))
 
 
 def record_from_json(json: bytes, key: str = "", event: str = "", headers: Mapping[str, str] | None = None) -> bytes:

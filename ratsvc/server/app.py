@@ -56,7 +56,8 @@ class Server:
         settings = self._settings
         async with AsyncExitStack() as stack:
             self.broker = await stack.enter_async_context(Broker(settings))
-            http = HttpServer(create_app(self.broker, self._guest), settings.http, settings.limits)
+            app = create_app(self.broker, self._guest)
+            http = HttpServer(app, settings.http, settings.limits, self.broker.figures)
             stack.push_async_callback(http.stop, EDGE_GRACE_S)
             self.http_port = http.port
             grpc_server = grpc.aio.server(options=grpc_api.options(settings))

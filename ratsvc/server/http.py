@@ -25,6 +25,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from ratsvc.core.figures import Figures
 from ratsvc.errors import SettingsError
 from ratsvc.http_api.delivery import ClientTransport
 from ratsvc.http_api.problem import malformed
@@ -47,8 +48,9 @@ _BUSY = (
 class HttpServer:
     """Accepts connections and runs `app` on them."""
 
-    def __init__(self, app: ASGIFramework, address: str, limits: Limits) -> None:
+    def __init__(self, app: ASGIFramework, address: str, limits: Limits, figures: Figures) -> None:
         self._app = app
+        self._figures = figures
         self._limits = limits
         self._socket = listening_socket(address)
         self.port: int = self._socket.getsockname()[1]
@@ -85,6 +87,7 @@ class HttpServer:
         address = str(peer[0]) if peer else ""
         full = len(self._connections) >= self._limits.connections
         if full or self._addresses[address] >= self._limits.connections_per_address:
+            self._figures.http_connections_refused += 1
             writer.write(_BUSY)
             writer.close()
             return
@@ -92,6 +95,7 @@ class HttpServer:
         assert task is not None
         self._connections.add(task)
         self._addresses[address] += 1
+        self._figures.http_open[task] = writer.transport.get_write_buffer_size
         try:
             await _Connection(self._app, self._config, self._context, reader, writer)
         except asyncio.CancelledError:
@@ -101,6 +105,7 @@ class HttpServer:
             writer.transport.abort()
         finally:
             self._connections.discard(task)
+            del self._figures.http_open[task]
             self._addresses[address] -= 1
             if not self._addresses[address]:
                 del self._addresses[address]
@@ -167,6 +172,7 @@ class _Connection(TCPServer):
                 self.protocol = self.http11  # type: ignore[assignment]
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
+                await self.idle_task.stop()  # else a connection whose client has gone is kept until it is idle for long
         except OSError:
             pass
         finally:

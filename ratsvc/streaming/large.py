@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
@@ -95,9 +96,11 @@ class Pieces:
         return self._file(own.fileno(), start)
 
     def _file(self, descriptor: int, at: int) -> Iterator[bytes]:
-        """Reads a regular file by its descriptor, whatever its place."""
+        """Reads a regular file by its descriptor, whatever its place, and not what is appended after the call. One
+        under /proc has no size, and is read to its end."""
         step = max(1, _FILE_BYTES // self.chunk_bytes) * self.chunk_bytes
-        while block := os.pread(descriptor, step, at):
+        end = at + self.size if self.size else sys.maxsize
+        while at < end and (block := os.pread(descriptor, min(step, end - at), at)):
             yield from self._cut(memoryview(block))
             at += len(block)
 

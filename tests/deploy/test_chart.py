@@ -268,6 +268,20 @@ def test_monitoring_scrapes_alerts_and_shows() -> None:
     assert made["ConfigMap", "r-ratsvc-dashboard"]["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
+def test_a_collector_and_a_token_are_named_and_no_secret_is_in_the_settings(tmp_path: Path) -> None:
+    made = objects("monitoring")
+    found = settings(made, "r-ratsvc", tmp_path)
+    assert found.tracing.enabled
+    assert (found.tracing.endpoint, found.tracing.sample_ratio) == ("http://otel-collector.observability:4317", 0.05)
+    assert (found.log_level, found.log_format, found.debug_token) == ("warning", "json", None)
+    environment = {one["name"]: one for one in pod(made)["containers"][0]["env"]}
+    assert environment["RATSVC_DEBUG_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "ratsvc", "key": "debug-token"}}
+    assert environment["OTEL_RESOURCE_ATTRIBUTES"]["value"] == "deployment.environment=test"
+    out = made["NetworkPolicy", "r-ratsvc"]["spec"]["egress"]
+    assert [rule["ports"][0]["port"] for rule in out] == [4317, 53]
+    assert "/debug" not in str([one for (kind, _), one in objects("gateway").items() if kind == "HTTPRoute"])
+
+
 def test_everything_at_once(tmp_path: Path) -> None:
     made = objects("everything")
     kinds = sorted(kind for kind, _ in made)

@@ -186,6 +186,15 @@ def test_it_says_what_it_is(image: str) -> None:
     assert labels["version"] == version("ratsvc")
 
 
+def test_it_can_send_traces_and_is_looked_into_with_a_token(run: Run) -> None:
+    token = "0123456789abcdef"
+    tracing = ["--env", "RATSVC_TRACING__ENABLED=true", "--env", "RATSVC_TRACING__ENDPOINT=http://127.0.0.1:9"]
+    container = run(*tracing, "--env", f"RATSVC_DEBUG_TOKEN={token}")
+    address = f"http://127.0.0.1:{container.http}/debug/profile?seconds=0.2"
+    answer = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
 async def test_locked_down_it_serves_drains_and_stops_in_its_grace(run: Run) -> None:
     container = run()
     status = container.python("print(open('/proc/1/status').read())")

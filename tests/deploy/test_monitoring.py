@@ -22,10 +22,14 @@ def metrics_in(expression: str) -> set[str]:
 
 
 async def exposed() -> set[str]:
-    """The metrics that `/metrics` has."""
+    """The metrics that `/metrics` has, also those of which there is no sample yet."""
     async with running() as service, httpx.AsyncClient() as client:
         text = (await client.get(f"{service.http_url}/metrics")).text
-    return {line.split(" ")[0].split("{")[0] for line in text.splitlines() if line and not line.startswith("#")}
+    kinds = dict(line.split(" ")[2:] for line in text.splitlines() if line.startswith("# TYPE "))
+    parts = {
+        name + part for name, kind in kinds.items() if kind == "histogram" for part in ("_bucket", "_sum", "_count")
+    }
+    return set(kinds) | parts
 
 
 @pytest.mark.parametrize("name", ["monitoring", "everything"])
@@ -45,6 +49,15 @@ async def test_the_dashboard_uses_metrics_that_exist() -> None:
     used = set().union(*map(metrics_in, expressions))
     assert used <= await exposed()
     assert {"ratsvc_subscriptions", "ratsvc_records_total", "process_resident_memory_bytes"} <= used
+
+
+async def test_the_operations_page_names_every_metric_and_no_other() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    named = set(re.findall(r"`(ratsvc_[a-z_]+[a-z])", page))
+    ours = {name for name in await exposed() if name.startswith("ratsvc_")}
+    histograms = {name.removesuffix("_bucket") for name in ours if name.endswith("_bucket")}
+    whole = {name for name in ours if not any(name.startswith(f"{one}_") for one in histograms)}
+    assert named - {"ratsvc_stream_bytes", "ratsvc_stream_records", "ratsvc_stream_readers"} == whole
 
 
 def test_the_operations_page_says_what_to_do_for_each_alert() -> None:

@@ -37,6 +37,10 @@ DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
         ("settings.limits.streams=many", "streams"),
         ("settings.http=127.0.0.1:8080", "/settings/http"),
         ("settings.data_dir=/tmp", "/settings/data_dir"),
+        ("settings.debug_token=0123456789abcdef", "/settings/debug_token"),
+        ("settings.tracing.enabled=yes", "enabled"),
+        ("settings.tracing.sample_ratio=2", "sample_ratio"),
+        ("settings.tracing.endpoint=collector:4317", "endpoint"),
         ("secretSettings.cors_origins.name=ratsvc", "key"),
         ("secretSettings.http.name=a,secretSettings.http.key=b", "http"),
         ("gateway.httpRoute.enabled=true", "parentRefs"),
@@ -66,6 +70,7 @@ def test_the_schema_refuses(change: str, named: str) -> None:
         (["settings.drain_s=21"], "settings.drain_s (21) has to end 5 seconds before settings.stop_timeout_s (25)"),
         (["settings.drain_s=21", "settings.stop_timeout_s=null"], "settings.stop_timeout_s (25)"),
         (["settings.stop_timeout_s=19", "settings.drain_s=null"], "settings.drain_s (15)"),
+        (["settings.tracing.enabled=true"], "networkPolicy.egress lets nothing out"),
         (["settings.limits.log_bytes=600000000"], "resources.limits.memory (1Gi) is less than"),
         (["settings.limits.log_bytes=null"], "resources.limits.memory (1Gi) is less than"),
         (

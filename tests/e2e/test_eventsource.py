@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import httpx
 import pytest
@@ -15,13 +16,15 @@ from tests.e2e.conftest import HERE
 from tests.proxy import CuttingProxy, cutting
 
 TOTAL = 1_500
-EXPECTED = [f'{{"n":{n}}}' for n in range(TOTAL)]
+#: With what does not shrink: the responses are compressed, and long enough to be cut.
+NOISE = [random.Random(n).randbytes(12).hex() for n in range(TOTAL)]
+EXPECTED = [f'{{"n":{n},"noise":"{NOISE[n]}"}}' for n in range(TOTAL)]
 
 
 async def publish(server: Running) -> None:
     async with Producer(server.grpc_addr, linger_ms=1, max_batch_records=9) as producer:
         for n in range(TOTAL):
-            await producer.send("s", {"n": n})
+            await producer.send("s", {"n": n, "noise": NOISE[n]})
             if n % 25 == 0:
                 await asyncio.sleep(0.02)
     await server.broker.end("s")
@@ -33,7 +36,7 @@ def url(proxy: CuttingProxy) -> str:
 
 @pytest.mark.timeout(100)
 async def test_the_npm_eventsource_resumes(node: str) -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=11, least_bytes=2_000) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 3_000, seed=11, least_bytes=1_600) as proxy:
         publishing = asyncio.create_task(publish(server))
         process = await asyncio.create_subprocess_exec(
             node, str(HERE / "node/eventsource.js"), url(proxy), stdout=-1, stderr=-1, cwd=HERE
@@ -46,7 +49,7 @@ async def test_the_npm_eventsource_resumes(node: str) -> None:
 
 @pytest.mark.timeout(100)
 async def test_chromium_resumes(browser: Browser) -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=12, least_bytes=2_000) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 3_000, seed=12, least_bytes=1_600) as proxy:
         proxy.cutting = False
         page = await browser.new_page()
         await page.goto(f"http://127.0.0.1:{proxy.port}/docs")
@@ -83,7 +86,7 @@ async def test_chromium_stops_at_the_end_of_an_ended_stream(server: Running, bro
 
 @pytest.mark.timeout(100)
 async def test_httpx_sse_resumes() -> None:
-    async with running(retry_ms=100) as server, cutting(server.http_port, 8_000, seed=13, least_bytes=2_000) as proxy:
+    async with running(retry_ms=100) as server, cutting(server.http_port, 3_000, seed=13, least_bytes=1_600) as proxy:
         publishing = asyncio.create_task(publish(server))
         seen: list[str] = []
         last, ended = "", False

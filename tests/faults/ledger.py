@@ -84,7 +84,8 @@ def log_notes(url: str, pattern: str = ">") -> LogNotes:
     query = {"stream": pattern, "from": "earliest", "until": "now", "format": "binary"}
     notes = LogNotes("", [])
     rest = b""
-    with httpx.stream("GET", f"{url}/v1/subscribe", params=query, timeout=60) as response:
+    plain = {"Accept-Encoding": "identity"}
+    with httpx.stream("GET", f"{url}/v1/subscribe", params=query, headers=plain, timeout=60) as response:
         response.raise_for_status()
         for data in response.iter_raw():
             rest = _add_frames(notes, rest + data)

@@ -160,10 +160,10 @@ class ServerProcess:
         self._process = None
 
 
-def until_true(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+def until_true(condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.05) -> None:
     """Asks again and again, where there is nothing to wait on. Raises TimeoutError that names `what`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
-        time.sleep(0.05)
+        time.sleep(every_s)

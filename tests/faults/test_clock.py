@@ -33,7 +33,7 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
 ) -> None:
     jumps = scaled(SHORT, FULL)
     clock = tmp_path / "clock"
-    clock.write_text("+0\n")
+    _set(clock, "+0\n")
     environment = {
         "LD_PRELOAD": fake_time(),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
@@ -47,12 +47,12 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
         Load(tmp_path, server.grpc_addr, server.http_url) as load,
     ):
         for at, jump in enumerate(jumps):
-            clock.write_text(f"{jump}\n")  # while it runs
+            _set(clock, f"{jump}\n")  # while it runs
             seen.append(_time(server))
             _publish_kept(server, f"running{at}")
             load.wait_for_progress()
             server.kill() if at % 2 else server.term()
-            clock.write_text(f"{jumps[-1 - at]}\n")  # while it does not
+            _set(clock, f"{jumps[-1 - at]}\n")  # while it does not
             server.start()
             _publish_kept(server, f"started{at}")
             _wait_until_expired(server, f"running{at}")
@@ -87,3 +87,10 @@ def _records(server: ServerProcess, stream: str) -> int:
 def _time(server: ServerProcess) -> str:
     """What day the service thinks it is, from its Date header."""
     return " ".join(httpx.get(f"{server.http_url}/healthz").headers["date"].split()[3:0:-1])
+
+
+def _set(clock: Path, offset: str) -> None:
+    """Sets the clock. A file that is empty for a moment would end the process: libfaketime takes it for a mistake."""
+    new = clock.with_suffix(".new")
+    new.write_text(offset)
+    new.replace(clock)

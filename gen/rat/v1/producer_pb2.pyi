@@ -75,18 +75,28 @@ class UploadRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[UploadStart, _Mapping]] = ..., chunk: _Optional[bytes] = ..., end: _Optional[_Union[UploadEnd, _Mapping]] = ...) -> None: ...
 
 class UploadStart(_message.Message):
-    __slots__ = ("stream", "name", "size", "content_type", "end_stream")
+    __slots__ = ("stream", "name", "size", "content_type", "end_stream", "upload_id", "upload_epoch", "position", "key", "event")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     END_STREAM_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
     stream: str
     name: str
     size: int
     content_type: str
     end_stream: bool
-    def __init__(self, stream: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., content_type: _Optional[str] = ..., end_stream: _Optional[bool] = ...) -> None: ...
+    upload_id: str
+    upload_epoch: int
+    position: int
+    key: str
+    event: str
+    def __init__(self, stream: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., content_type: _Optional[str] = ..., end_stream: _Optional[bool] = ..., upload_id: _Optional[str] = ..., upload_epoch: _Optional[int] = ..., position: _Optional[int] = ..., key: _Optional[str] = ..., event: _Optional[str] = ...) -> None: ...
 
 class UploadEnd(_message.Message):
     __slots__ = ("sha256",)
@@ -95,17 +105,47 @@ class UploadEnd(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ...) -> None: ...
 
 class UploadResponse(_message.Message):
-    __slots__ = ("size", "sha256", "first_offset", "last_offset", "records", "epoch")
+    __slots__ = ("size", "sha256", "first_offset", "last_offset", "records", "epoch", "evicted")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
     LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
     size: int
     sha256: bytes
     first_offset: int
     last_offset: int
     records: int
     epoch: str
-    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., records: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
+    evicted: bool
+    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., records: _Optional[int] = ..., epoch: _Optional[str] = ..., evicted: _Optional[bool] = ...) -> None: ...
+
+class GetUploadRequest(_message.Message):
+    __slots__ = ("stream", "upload_id")
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    stream: str
+    upload_id: str
+    def __init__(self, stream: _Optional[str] = ..., upload_id: _Optional[str] = ...) -> None: ...
+
+class GetUploadResponse(_message.Message):
+    __slots__ = ("upload_epoch", "size", "sha256", "complete", "records", "first_offset", "last_offset", "epoch")
+    UPLOAD_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    upload_epoch: int
+    size: int
+    sha256: bytes
+    complete: bool
+    records: int
+    first_offset: int
+    last_offset: int
+    epoch: str
+    def __init__(self, upload_epoch: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., complete: _Optional[bool] = ..., records: _Optional[int] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...

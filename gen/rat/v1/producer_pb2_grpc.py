@@ -50,6 +50,11 @@ class ProducerServiceStub:
                 request_serializer=rat_dot_v1_dot_producer__pb2.UploadRequest.SerializeToString,
                 response_deserializer=rat_dot_v1_dot_producer__pb2.UploadResponse.FromString,
                 _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/rat.v1.ProducerService/GetUpload',
+                request_serializer=rat_dot_v1_dot_producer__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=rat_dot_v1_dot_producer__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
 
 
 class ProducerServiceServicer:
@@ -75,7 +80,17 @@ class ProducerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Upload(self, request_iterator, context):
-        """Publishes a file of any size as records of bytes, in order.
+        """Publishes a file of any size as records of bytes, in order. Each record's headers say which upload it is of, which
+        chunk, and where in the file it begins; after the last chunk comes an empty record with the file's size and
+        SHA-256. An upload with an upload_id can go on after a break: GetUpload says where.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """Says where an upload stands. NOT_FOUND when it has not begun, or was forgotten; FAILED_PRECONDITION when records
+        of it are no longer kept, so that it cannot go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +113,11 @@ def add_ProducerServiceServicer_to_server(servicer, server):
                     servicer.Upload,
                     request_deserializer=rat_dot_v1_dot_producer__pb2.UploadRequest.FromString,
                     response_serializer=rat_dot_v1_dot_producer__pb2.UploadResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=rat_dot_v1_dot_producer__pb2.GetUploadRequest.FromString,
+                    response_serializer=rat_dot_v1_dot_producer__pb2.GetUploadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +202,33 @@ class ProducerService:
             '/rat.v1.ProducerService/Upload',
             rat_dot_v1_dot_producer__pb2.UploadRequest.SerializeToString,
             rat_dot_v1_dot_producer__pb2.UploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rat.v1.ProducerService/GetUpload',
+            rat_dot_v1_dot_producer__pb2.GetUploadRequest.SerializeToString,
+            rat_dot_v1_dot_producer__pb2.GetUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,13 +26,14 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rat/v1/value.proto\x12\x06rat.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n\tDataValue\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x12H\x00\x12\x14\n\nuint_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x35\n\x0ftimestamp_value\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\'\n\nlist_value\x18\t \x01(\x0b\x32\x11.rat.v1.ListValueH\x00\x12%\n\tmap_value\x18\n \x01(\x0b\x32\x10.rat.v1.MapValueH\x00\x12\x10\n\x06packed\x18\x0b \x01(\x0cH\x00\x12\x0e\n\x04json\x18\x0c \x01(\x0cH\x00\x42\x06\n\x04kind\"-\n\tListValue\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.rat.v1.DataValue\"}\n\x08MapValue\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.rat.v1.MapValue.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.rat.v1.DataValue:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rat/v1/value.proto\x12\x06rat.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n\tDataValue\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x12H\x00\x12\x14\n\nuint_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x35\n\x0ftimestamp_value\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\'\n\nlist_value\x18\t \x01(\x0b\x32\x11.rat.v1.ListValueH\x00\x12%\n\tmap_value\x18\n \x01(\x0b\x32\x10.rat.v1.MapValueH\x00\x12\x10\n\x06packed\x18\x0b \x01(\x0cH\x00\x12\x0e\n\x04json\x18\x0c \x01(\x0cH\x00\x42\x06\n\x04kind\"-\n\tListValue\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.rat.v1.DataValue\"}\n\x08MapValue\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.rat.v1.MapValue.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.rat.v1.DataValue:\x02\x38\x01\x42\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rat.v1.value_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\023ratsvc/rat/v1;ratv1'
   _globals['_MAPVALUE_ENTRIESENTRY']._loaded_options = None
   _globals['_MAPVALUE_ENTRIESENTRY']._serialized_options = b'8\001'
   _globals['_DATAVALUE']._serialized_start=94

@@ -114,6 +114,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and ($given.tracing | default dict).enabled $v.networkPolicy.enabled (not $v.networkPolicy.egress) -}}
+{{- fail "settings.tracing.enabled: networkPolicy.egress lets nothing out, so the collector would get no span" -}}
+{{- end -}}
 {{- $http := $v.gateway.httpRoute -}}
 {{- $grpc := $v.gateway.grpcRoute -}}
 {{- if and $http.enabled $grpc.enabled -}}

@@ -128,6 +128,18 @@ def test_an_unreachable_server_exits_with_3() -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_commands_find_the_service_where_the_environment_tells_it_to_listen(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, address in (("RATSVC_HTTP", service.http), ("RATSVC_GRPC", service.grpc)):
+        monkeypatch.setitem(ENV, name, f"0.0.0.0:{address.rpartition(':')[2]}")
+    assert ratsvc("publish", "env", "1").returncode == 0
+    assert ratsvc("tail", "env", "--from", "earliest", "--until", "now").stdout == "1\n"
+    assert "env" in ratsvc("streams").stdout
+    refused = ratsvc("streams", "show", "nowhere", "--http", service.http)
+    assert (refused.returncode, "nowhere" in refused.stderr) == (1, True)
+
+
 def test_tail_stops_when_its_pipe_closes(service: Service) -> None:
     ratsvc("publish", "pipe", *map(str, range(100)), "--grpc", service.grpc)
     command = f"{sys.executable} -m ratsvc tail pipe --from earliest --http {service.http} | head -3"
@@ -154,7 +166,9 @@ def test_streams_are_made_listed_ended_and_deleted(service: Service) -> None:
 def test_settings_come_from_file_environment_and_flags_and_unknown_ones_are_named(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text('heartbeat_s = 3.0\n[limits]\nvalue_bytes = 2048\n[streams."p.>"]\nmax_age = "1h"\n')
-    shown = json.loads(ratsvc("config", "show", "--config", str(file), "--set", "limits.streams=7", "--json").stdout)
+    done = ratsvc("config", "show", "--config", str(file), "--set", "limits.streams=7", "--json")
+    assert done.stderr == ""
+    shown = json.loads(done.stdout)
     assert (shown["heartbeat_s"], shown["limits"]["value_bytes"], shown["limits"]["streams"]) == (3.0, 2048, 7)
     assert shown["streams"]["p.>"]["max_age"] == "1h"
     assert ratsvc("config", "check", str(file)).returncode == 0
@@ -165,7 +179,7 @@ def test_settings_come_from_file_environment_and_flags_and_unknown_ones_are_name
         ("heartbeat_s = 0", "heartbeat_s"),
         ("heartbeat_s = 'x'", "heartbeat_s"),
         ("[limits]\nvalue_byte = 1", "did you mean 'limits.value_bytes'"),
-        ("drain_s = 60", "drain_s"),
+        ("drain_s = 60", "ratsvc: drain_s must end"),
         ("[streams.'a b']\nmax_age='1h'", "streams.a b"),
         ("nonsense", "cannot read"),
     ):

@@ -372,8 +372,8 @@ async def test_an_upload_is_checked_and_told(server: Running, channel: grpc.aio.
     data = b"abc" * 1_000
     end = Part(end=producer_pb2.UploadEnd(sha256=hashlib.sha256(data * 2).digest()))
     response = await stub.Upload(parts(start, Part(chunk=data), Part(chunk=data), end))
-    assert (response.size, response.records, response.sha256) == (6_000, 2, hashlib.sha256(data * 2).digest())
-    assert await stored(server.broker, "f") == [data, data]
+    assert (response.size, response.records, response.sha256) == (6_000, 3, hashlib.sha256(data * 2).digest())
+    assert await stored(server.broker, "f") == [data, data, b""]
     assert server.broker.info("f").ended
     begin = Part(start=producer_pb2.UploadStart(stream="g"))
     for sent, code in (

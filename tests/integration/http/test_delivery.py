@@ -24,7 +24,7 @@ async def put(broker: Broker, stream: str, *values: object) -> int:
 
 
 async def opened(
-    port: int, path: str, buffer: int | None = None, version: str = "1.1"
+    port: int, path: str, buffer: int | None = None, version: str = "1.1", headers: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection with a stream opened on it; its head was read."""
     sock = socket.socket()
@@ -33,7 +33,7 @@ async def opened(
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=sock, limit=2**16 if buffer is None else buffer)
-    writer.write(f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode())
     status, _ = parse_head(await reader.readuntil(b"\r\n\r\n"))
     assert status == 200
     return reader, writer

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc.aio
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from rat.v1 import producer_pb2, producer_pb2_grpc, record_pb2, value_pb2
+from rat.v1 import consumer_pb2, consumer_pb2_grpc, producer_pb2, producer_pb2_grpc, record_pb2, value_pb2
 
 from tests.conftest import Running, running
 
@@ -49,6 +50,7 @@ async def test_what_goes_through_is_counted(server: Running) -> None:
                 seen += (await anext(lines)).startswith("data: ")
             found = await samples(client)
             assert found["ratsvc_readers", (("format", "sse"), ("state", "live"))] == 1
+            assert found["ratsvc_http_connections", (("state", "active"),)] == 2
         await client.get("/v1/streams/s?format=page&from=earliest")
         assert (await client.get("/v1/streams/none/info")).status_code == 404
         async with asyncio.timeout(10):
@@ -60,6 +62,10 @@ async def test_what_goes_through_is_counted(server: Running) -> None:
         ("ratsvc_records_total", {}, 3),
         ("ratsvc_commits_total", {}, 1),
         ("ratsvc_log_records", {}, 3),
+        ("ratsvc_log_first_offset", {}, 1),
+        ("ratsvc_grpc_calls_open", {"method": "Publish"}, 0),
+        ("ratsvc_http_connections", {"state": "active"}, 1),
+        ("ratsvc_http_connections_refused_total", {}, 0),
         ("ratsvc_publish_refused_total", {"reason": "invalid-argument"}, 1),
         ("ratsvc_delivered_records_total", {"format": "sse"}, 3),
         ("ratsvc_encodings_total", {"format": "sse"}, 1),
@@ -87,3 +93,69 @@ async def test_the_largest_streams_are_named_when_asked_for() -> None:
             "large",
             "middle",
         }
+
+
+async def test_the_oldest_record_s_age_follows_what_is_kept(tmp_path: Path) -> None:
+    for kept in ({}, {"data_dir": tmp_path}):
+        async with running(**kept) as server, httpx.AsyncClient(base_url=server.http_url) as client:
+            assert (await samples(client))["ratsvc_log_oldest_age_seconds", ()] == 0
+            for stream in ("old", "new"):
+                await publish(server, stream, 2)
+            first = await samples(client)
+            ages = [first[f"ratsvc_log_{which}_age_seconds", ()] for which in ("oldest", "newest")]
+            assert ages[0] >= ages[1] > 0
+            await client.delete("/v1/streams/old")
+            then = await samples(client)
+            assert (first["ratsvc_log_first_offset", ()], then["ratsvc_log_first_offset", ()]) == (1, 3)
+            assert then["ratsvc_log_oldest_age_seconds", ()] > 0
+            await client.delete("/v1/streams/new")
+            assert (await samples(client))["ratsvc_log_oldest_age_seconds", ()] == 0
+
+
+async def test_open_calls_and_connections_are_told_by_state() -> None:
+    async with running(limits={"connections": 2}) as server:
+        async with (
+            httpx.AsyncClient(base_url=server.http_url) as client,
+            grpc.aio.insecure_channel(server.grpc_addr) as channel,
+        ):
+            ask = consumer_pb2.SubscribeRequest(streams=["s"])
+            call = consumer_pb2_grpc.ConsumerServiceStub(channel).Subscribe(ask)
+            await call.read()
+            idle, kept = await asyncio.open_connection("127.0.0.1", server.http_port)
+            kept.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await idle.readuntil(b"ok")
+            async with asyncio.timeout(10):
+                while server.broker.figures.http_active:
+                    await asyncio.sleep(0.01)
+            found = await samples(client)
+            assert found["ratsvc_http_connections", (("state", "idle"),)] == 1
+            assert found["ratsvc_grpc_calls_open", (("method", "Subscribe"),)] == 1
+            turned_away, away = await asyncio.open_connection("127.0.0.1", server.http_port)
+            assert b" 503 " in await turned_away.readline()
+            assert (await samples(client))["ratsvc_http_connections_refused_total", ()] == 1
+            for writer in (kept, away):
+                writer.close()
+                await writer.wait_closed()
+            call.cancel()
+            async with asyncio.timeout(10):
+                while server.broker.figures.open_calls["Subscribe"] or len(server.broker.figures.http_open) > 1:
+                    await asyncio.sleep(0.01)
+
+
+async def test_every_refused_publish_is_counted_once_by_its_reason(server: Running) -> None:
+    async with httpx.AsyncClient(base_url=server.http_url) as client:
+        json = {"content-type": "application/json"}
+        assert (await client.post("/v1/streams/s", content=b"{", headers=json)).status_code == 400
+        assert (await client.post("/v1/streams/s?no=1", content=b"1", headers=json)).status_code == 400
+        assert (await client.post("/v1/streams/s", content=b"1", headers={"content-type": "a/b"})).status_code == 415
+        await client.post("/v1/streams/s", content=b"1", headers=json)
+        await client.post("/v1/streams/s/end")
+        assert (await client.post("/v1/streams/s", content=b"1", headers=json)).status_code == 409
+        found = await samples(client)
+    refused = {dict(labels)["reason"]: count for (name, labels), count in found.items() if "publish_refused" in name}
+    assert refused == {
+        "invalid-value": 1,
+        "unknown-parameter": 1,
+        "unsupported-media-type": 1,
+        "stream-ended": 1,
+    }

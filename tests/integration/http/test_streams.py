@@ -91,7 +91,7 @@ async def test_health_readiness_and_metrics(server: Running, http: httpx.AsyncCl
     assert (await http.get("/readyz")).json() == {"status": "ready"}
     await http.post("/v1/streams/a", json=1)
     text = (await http.get("/metrics")).text
-    assert set(METRICS) == set(server.broker.stats())
+    assert set(METRICS) == set(server.broker.stats()) | {"log_first_offset", "log_oldest_age_seconds"}
     for name in METRICS:
         assert f"\nratsvc_{name} " in text
     assert "\nratsvc_records_total 1.0\n" in text
@@ -108,6 +108,7 @@ async def test_every_route_is_in_the_document(http: httpx.AsyncClient) -> None:
         ("put", one),
         ("delete", one),
         ("get", f"{one}/info"),
+        ("get", f"{one}/uploads/{{upload_id}}"),
         ("post", f"{one}/end"),
         ("post", f"{one}/purge"),
         ("get", "/v1/subscribe"),

@@ -1,6 +1,6 @@
 """Large data arrives whole, whatever it is read from, and takes no memory to speak of.
 
-The sizes here are for every run: 32 MiB over SSE, 256 MiB over chunked. `LARGE_FILES=1` makes them 100 MiB and 1 GiB.
+The sizes here are for every run: 32 MiB over SSE, 256 MiB over chunked. `--faults=full` makes them 100 MiB and 1 GiB.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -26,10 +26,6 @@ from ratsvc.streaming.large import LargeData
 
 from .conftest import Site
 from .files import MIB, blocks
-
-WHOLE = "LARGE_FILES" in os.environ
-SSE_MIB = 100 if WHOLE else 32
-CHUNKED_MIB = 1024 if WHOLE else 256
 
 
 class Files:
@@ -71,10 +67,13 @@ async def parts(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, object]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-async def test_a_file_over_sse_arrives_whole_in_flat_memory(files: Files, tmp_path: Path) -> None:
+async def test_a_file_over_sse_arrives_whole_in_flat_memory(
+    files: Files, tmp_path: Path, scaled: Callable[[int, int], int]
+) -> None:
+    mib = scaled(32, 100)
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
-        for block in blocks(SSE_MIB):
+        for block in blocks(mib):
             file.write(block)
     digest, size, index = hashlib.sha256(), 0, 0
     before = highest = files.rss()
@@ -82,34 +81,37 @@ async def test_a_file_over_sse_arrives_whole_in_flat_memory(files: Files, tmp_pa
         async with http.stream("GET", f"{files.url}/sse/path", params={"path": str(path)}) as response:
             found = parts(response.aiter_lines())
             begin = await anext(found)
-            about = {"name": "large.bin", "size": SSE_MIB * MIB, "total": SSE_MIB * 32, "chunk_size": 32_768}
+            about = {"name": "large.bin", "size": mib * MIB, "total": mib * 32, "chunk_size": 32_768}
             assert begin == {"part": "begin", **about}
             async for part in found:
                 if part["part"] == "end":
                     break
                 data = base64.b64decode(str(part["data"]))
-                assert (part["index"], part["total"], part["offset"]) == (index, SSE_MIB * 32, size)
+                assert (part["index"], part["total"], part["offset"]) == (index, mib * 32, size)
                 digest.update(data)
                 size += len(data)
                 index += 1
                 highest = max(highest, files.rss()) if index % 64 == 0 else highest
-    assert part == {"part": "end", "size": SSE_MIB * MIB, "total": index, "sha256": digest.hexdigest()}
-    assert digest.hexdigest() == digest_of(SSE_MIB)
+    assert part == {"part": "end", "size": mib * MIB, "total": index, "sha256": digest.hexdigest()}
+    assert digest.hexdigest() == digest_of(mib)
     assert highest - before < 16 * MIB
 
 
 @pytest.mark.timeout(300)
-async def test_a_file_over_chunked_arrives_byte_for_byte_in_flat_memory(files: Files) -> None:
+async def test_a_file_over_chunked_arrives_byte_for_byte_in_flat_memory(
+    files: Files, scaled: Callable[[int, int], int]
+) -> None:
+    mib = scaled(256, 1024)
     digest, size = hashlib.sha256(), 0
     before = highest = files.rss()
     async with httpx.AsyncClient(timeout=60) as http:
-        async with http.stream("GET", f"{files.url}/chunked/made", params={"mib": CHUNKED_MIB}) as response:
+        async with http.stream("GET", f"{files.url}/chunked/made", params={"mib": mib}) as response:
             async for piece in response.aiter_bytes(4 * MIB):
                 digest.update(piece)
                 size += len(piece)
                 highest = max(highest, files.rss())
-    assert size == CHUNKED_MIB * MIB
-    assert digest.hexdigest() == digest_of(CHUNKED_MIB)
+    assert size == mib * MIB
+    assert digest.hexdigest() == digest_of(mib)
     assert highest - before < 24 * MIB
 
 
@@ -156,6 +158,15 @@ async def test_data_may_come_from_anything_that_has_bytes(tmp_path: Path) -> Non
         if hasattr(data, "close"):
             data.close()
         assert await read(response) == b"<" + wanted.get(name, CONTENT) + b">", name
+
+
+async def test_what_is_appended_to_a_file_after_the_call_is_not_of_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 100)
+    response = streaming.create_segqueue_chunked_response()
+    response.get_sender().send_large_file("file", tmp_path / "f", 30)
+    with (tmp_path / "f").open("ab") as file:
+        file.write(b"y" * 100)
+    assert await read(response) == b"x" * 100
 
 
 async def test_in_a_binary_stream_each_chunk_has_its_length() -> None:

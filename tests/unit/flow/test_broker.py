@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, SinceTime, Start
-from ratsvc.core.record import Batch, Draft, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Draft, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.retention import Retention
 from ratsvc.errors import Busy, InvalidArgument, SettingsError, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.broker import Broker, Overflow, ReadRequest
@@ -263,6 +263,7 @@ class Lines:
     """An encoder and a wire that collect offsets."""
 
     name = key = "lines"
+    coding = None
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -279,7 +280,7 @@ class Lines:
     def heartbeat(self, offset: int) -> bytes:
         return b""
 
-    def framing(self) -> Callable[[bytes], bytes]:
+    def framing(self) -> Framing:
         return bytes
 
     def push(self, data: bytes, offset: int) -> bool:

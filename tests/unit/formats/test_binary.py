@@ -83,7 +83,7 @@ def test_words_about_the_records() -> None:
 
 def test_a_body_is_bare_frames_with_their_lengths() -> None:
     items: list[Item] = [make([1, 2]), Gap(42, 50, GapReason.SLOW), make(["x"] * 300), Heartbeat(70), End(70, "ended")]
-    body = BINARY.start(40) + encode_items(BINARY, items)
+    body = BINARY.start(40) + b"".join(encode_items(BINARY, items))
     expected = [FRAMES.start(40), *(FRAMES.item(item) for item in items)]
     assert [frame.SerializeToString() for frame in frames(body)] == [
         Frame.FromString(one).SerializeToString() for one in expected

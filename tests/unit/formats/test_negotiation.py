@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratsvc.errors import InvalidArgument, NotAcceptable
-from ratsvc.formats import negotiate, wants_html
+from ratsvc.formats import negotiate, negotiate_coding, wants_html
 from ratsvc.formats.negotiation import MAX_ACCEPT_BYTES, NAMES, OFFERED
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -147,3 +147,54 @@ def test_any_accept_has_an_answer(accept: str) -> None:
 )
 def test_a_browser_that_navigates_is_known_by_text_html(accept: str | None, wanted: bool) -> None:
     assert wants_html(accept) is wanted
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "coding"),
+    [
+        (None, "identity"),
+        ("", "identity"),
+        ("identity", "identity"),
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("x-gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("br, zstd, deflate", "identity"),
+        ("gzip;q=0", "identity"),
+        ("gzip;q=0.001", "gzip"),
+        ("gzip;q=0.5, identity", "identity"),
+        ("gzip;q=0.5, identity;q=0.5", "gzip"),
+        ("gzip;q=0.5, identity;q=0", "gzip"),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip"),
+        ("*", "gzip"),
+        ("*;q=0.1", "gzip"),
+        ("br, *;q=0, gzip", "gzip"),
+        ("gzip;q=0, *", "identity"),
+        ("gzip;q=0, x-gzip", "gzip"),
+        ("identity, *", "gzip"),
+        ("identity;q=0.5, *;q=0", "identity"),
+        (" , gzip ;q=0.3 , ,", "gzip"),
+    ],
+)
+def test_what_is_asked_for_decides_about_compression(accept_encoding: str | None, coding: str) -> None:
+    assert negotiate_coding(accept_encoding) == coding
+
+
+def test_without_compression_everyone_gets_plain_bytes_but_who_refuses_them() -> None:
+    assert negotiate_coding("gzip", offered=False) == "identity"
+    with pytest.raises(NotAcceptable):
+        negotiate_coding("gzip, identity;q=0", offered=False)
+
+
+@pytest.mark.parametrize("accept_encoding", ["identity;q=0", "*;q=0", "gzip;q=0, *;q=0", "br, identity;q=0"])
+def test_nobody_who_refuses_plain_bytes_gets_them(accept_encoding: str) -> None:
+    with pytest.raises(NotAcceptable) as refused:
+        negotiate_coding(accept_encoding)
+    assert refused.value.field == "accept-encoding"
+
+
+@pytest.mark.parametrize("accept_encoding", ["gzip;q=2", "gz ip", "gzip/x", "gzip;q=", "g" * 5_000])
+def test_a_malformed_list_of_codings_is_refused(accept_encoding: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        negotiate_coding(accept_encoding)
+    assert refused.value.field == "accept-encoding"

@@ -163,7 +163,7 @@ def test_no_text_can_add_an_event_or_change_an_id_a_type_or_the_retry_time(
     events = [event if event not in reserved else "" for _, event in records]
     batch = make([value for value, _ in records], events=events)
     items: list[Item] = [batch, Heartbeat(98), End(99, "ended")]
-    stream = EventStream(SSE.start(40) + encode_items(fmt, items))
+    stream = EventStream(SSE.start(40) + b"".join(encode_items(fmt, items)))
     assert [event.id for event in stream.events] == [f"e1-{offset}" for offset in batch.offsets] + ["e1-99"]
     assert [event.type for event in stream.events] == [event or "message" for event in events] + ["end"]
     assert (stream.last_event_id, stream.retry) == ("e1-99", 1500)

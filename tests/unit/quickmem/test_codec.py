@@ -143,7 +143,7 @@ def test_hostile_documents_are_refused_in_bounded_memory(data: bytes, why: str) 
     try:
         with pytest.raises(ValueError, match=why):
             decode(data)
-        assert tracemalloc.get_traced_memory()[1] < 20 * len(data) + 200_000
+        assert tracemalloc.get_traced_memory()[1] < 100 * len(data) + 200_000  # a list of one has 80 bytes
     finally:
         tracemalloc.stop()
 

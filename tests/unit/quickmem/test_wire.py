@@ -240,7 +240,7 @@ def test_making_a_record_checks_its_labels() -> None:
 @pytest.mark.parametrize("headers", [None, {"name": "x"}])
 def test_a_record_of_bytes_is_the_same_with_one_copy(size: int, headers: dict[str, str] | None) -> None:
     blob = b"\xc4" * size
-    assert wire.record_from_blob(memoryview(blob), headers) == wire.record(blob, headers=headers)
+    assert wire.record_from_blob(memoryview(blob), headers=headers) == wire.record(blob, headers=headers)
 
 
 def test_labels_at_their_limits_are_taken() -> None:

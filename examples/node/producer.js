@@ -1,13 +1,19 @@
-// Publishes tree values of every type with @grpc/grpc-js, from the protos alone.
-// usage: node producer.js ADDRESS INCLUDE...
+// Publishes a typed value of every kind with @grpc/grpc-js, from the protos alone, and prints the answers: one a request.
+// A request that is refused gets its reason, and the call goes on.
+//
+//   npm install && node producer.js 127.0.0.1:50051 readings
+const path = require("node:path");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
-const [address, ...includeDirs] = process.argv.slice(2);
+const address = process.argv[2] ?? process.env.RATSVC_GRPC ?? "127.0.0.1:50051";
+const stream = process.argv[3] ?? "readings";
+const includeDirs = [path.join(__dirname, "../../protos"), __dirname];
 const definition = loader.loadSync("rat/v1/producer.proto", { includeDirs, longs: String, keepCase: true });
 const { rat } = grpc.loadPackageDefinition(definition);
 const client = new rat.v1.ProducerService(address, grpc.credentials.createInsecure());
 
+// Integers beyond 2^53 are given as strings: a JavaScript number would round them.
 const values = [
   { null_value: "NULL_VALUE" },
   { bool_value: true },
@@ -22,11 +28,10 @@ const values = [
 ];
 
 const call = client.PublishStream();
-const answers = [];
-call.on("data", (answer) => answers.push(answer));
-call.on("error", (error) => { console.error(error.message); process.exit(1); });
-call.on("end", () => { console.log(JSON.stringify(answers)); client.close(); });
-call.write({ stream: "node", records: values.map((value) => ({ value, key: "k", event: "from-node" })) });
-call.write({ records: [{ value: {} }] });
+call.on("data", (answer) => console.log(JSON.stringify(answer)));
+call.on("error", (error) => { console.error(error.message); process.exitCode = 1; client.close(); });
+call.on("end", () => client.close());
+call.write({ stream, records: values.map((value) => ({ value, key: "k", event: "from-node" })) });
+call.write({ records: [{ value: {} }] }); // refused: a value must have a kind
 call.write({ records: [{ value: { string_value: "after a refusal" } }] });
 call.end();
