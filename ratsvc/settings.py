@@ -88,6 +88,12 @@ class Limits(_Part):
     """The whole log."""
     tail_bytes: Bytes = 16 * MIB
     """The newest records with their encodings, shared by all readers."""
+    snapshot_keys: Count = 100_000
+    """Keys, with their event types, of the streams that are read with `snapshot=key`: where the newest record of each
+    is, is remembered, about 200 bytes a key. Over it such a read is refused."""
+    delta_bytes: Bytes = 32 * MIB
+    """Documents, as they were published, and patches remembered for readers with `delta=json-patch`, for all of them
+    together. What has no room is sent whole."""
     reader_bytes: Bytes = 256 * 1024
     """Waiting to be written to one reader: beyond it the reader reads on from the log at its own pace."""
     producers: Count = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ratsvc.bench import channels, codec, compression, figures, scenarios
+from ratsvc.bench import channels, codec, compression, deltas, figures, scenarios
 from ratsvc.bench.scenarios import Options, Result
 
 SCENARIOS: dict[str, Callable[[Options], Result]] = {
@@ -13,6 +13,7 @@ SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **figures.SCENARIOS,
     **codec.SCENARIOS,
     **channels.SCENARIOS,
+    **deltas.SCENARIOS,
 }
 REFERENCE = {**scenarios.REFERENCE, **channels.REFERENCE}
 """Figures of the system that this one is to leave behind, in records a second."""

@@ -73,13 +73,12 @@ def publish(
     form = form or (Input.JSON if values else Input.LINES)
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
-    grpc = reachable(grpc)
     if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
-        run_upload(stream, file, key, event, grpc, timeout, resume=resume, end=end)
+        run_upload(stream, file, key, event, reachable(grpc), timeout, resume=resume, end=end)
         return
     if resume or end:
         raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
-    last = asyncio.run(_publish(stream, values, form, file, key, event, grpc, timeout))
+    last = asyncio.run(_publish(stream, values, form, file, key, event, reachable(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
 

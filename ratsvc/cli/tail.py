@@ -30,6 +30,10 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
     key: Annotated[list[str] | None, typer.Option(help="Only records with this key. Repeatable.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Only records of this event type. Repeatable.")] = None,
+    snapshot: Annotated[bool, typer.Option("--snapshot", help="First the newest record of each key.")] = False,
+    delta: Annotated[
+        bool, typer.Option("--delta", help="Have only sent what changed: in a pipe, as JSON patches (RFC 6902).")
+    ] = False,
     form: Annotated[
         str | None, typer.Option("--format", help=f"Write the body as it comes: {', '.join(FORMATS)}.")
     ] = None,
@@ -42,19 +46,23 @@ def tail(
 
     Examples:
       ratsvc tail 'demo.>' --from -10
+      ratsvc tail prices --snapshot
       ratsvc tail orders --from earliest --until now | jq .total
       ratsvc tail files.report --from earliest --until now --format chunked > report.pdf
     """
     service = url(http)
     if form is None and sys.stdout.isatty():
         consumer = Consumer(
-            service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (), retries=5
-        )
+            service, patterns, from_=start, until=until, limit=limit, keys=key or (), events=event or (),
+            snapshot=snapshot, delta=delta, retries=5,
+        )  # fmt: skip
         asyncio.run(_pretty(consumer))
         return
     query = [("stream", pattern) for pattern in patterns] + [("from", start), ("format", form or "ndjson")]
     query += [(name, text) for name, texts in (("key", key), ("event", event)) for text in texts or ()]
     query += [(name, str(value)) for name, value in (("until", until), ("limit", limit)) if value is not None]
+    query += [("snapshot", "key")] if snapshot else []
+    query += [("delta", "json-patch")] if delta else []
     _raw(service, query)
 
 

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from ratsvc.client import frames
+from ratsvc.client.documents import Documents
 from ratsvc.client.frames import ComeBack, Ended, GapSeen, Moved, Received
 from ratsvc.client.status import backoff_s, error_of_problem, is_retryable
 from ratsvc.errors import InvalidValue, Unavailable
@@ -40,6 +41,9 @@ class Consumer:
         from_: `latest`, `earliest`, `-N`, a time or a cursor.
         until, limit: where to stop.
         keys, events: what to take.
+        snapshot: first the newest record of each key, then what comes; after a gap the state begins anew.
+        delta: the service sends only what changed in the documents of a key; the records given out are whole all the
+            same. The newest document of each stream and key is kept, for as long as a connection lasts.
         format: `binary` keeps types; `sse` and `ndjson` give what JSON can say.
         on_gap: called with each gap; without it a gap is part of the iteration.
         heartbeat_s: the longest silence; after 2.5 times as long the connection is taken for dead.
@@ -57,6 +61,8 @@ class Consumer:
         limit: int | None = None,
         keys: Sequence[str] = (),
         events: Sequence[str] = (),
+        snapshot: bool = False,
+        delta: bool = False,
         format: Literal["sse", "ndjson", "binary"] = "binary",
         on_gap: Callable[[GapSeen], None] | None = None,
         heartbeat_s: float = 15.0,
@@ -72,6 +78,11 @@ class Consumer:
         self._query += [("heartbeat", f"{heartbeat_s:g}")]
         if format != "binary":
             self._query.append(("view", "record"))
+        if snapshot:
+            self._query.append(("snapshot", "key"))
+        self._delta = delta
+        if delta:
+            self._query.append(("delta", "json-patch"))
         if until is not None:
             self._query.append(("until", until))
         self._from = from_
@@ -120,7 +131,9 @@ class Consumer:
             if response.status_code != httpx.codes.OK:
                 await self._refused(response)
             self.cursor = self.cursor or response.headers.get("Rat-Cursor")
-            async for word in self._read(response):
+            documents = Documents() if self._delta else None
+            async for read in self._read(response):
+                word = read if documents is None else documents.whole(read)
                 # Records of other streams that a gap covers may follow: only another epoch makes the place useless.
                 if isinstance(word, Received | Moved) or (isinstance(word, GapSeen) and word.reason == "epoch"):
                     self.cursor = word.cursor

@@ -14,6 +14,7 @@ from rat.v1 import record_pb2 as pb
 
 from ratsvc.errors import InvalidValue
 from ratsvc.quickmem import from_data_value
+from ratsvc.quickmem.patch import Operation
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,6 +66,11 @@ class ComeBack:
     retry_s: float
 
 
+@dataclass(slots=True, frozen=True)
+class Patched(Received):
+    """A record told by what changed: its value is the list of operations."""
+
+
 Word = Received | GapSeen | Moved | Ended | ComeBack
 
 
@@ -111,6 +117,8 @@ async def read_binary(response: httpx.Response) -> AsyncIterator[Word]:
             if message.WhichOneof("kind") == "start":
                 epoch = message.start.epoch
                 yield Moved(message.start.cursor)
+            elif message.WhichOneof("kind") == "patch":
+                yield _patch(message.patch, epoch)
             elif message.WhichOneof("kind") == "batch":
                 for record in _records(message.batch, epoch):
                     yield record
@@ -142,7 +150,7 @@ def _records(batch: pb.RecordBatch, epoch: str) -> list[Received]:
         Received(
             batch.stream,
             offset,
-            f"{epoch}-{offset}",
+            f"{epoch}-{offset}~{batch.snapshot}" if batch.snapshot else f"{epoch}-{offset}",
             time,
             from_data_value(record.value),
             record.key,
@@ -151,6 +159,18 @@ def _records(batch: pb.RecordBatch, epoch: str) -> list[Received]:
         )
         for offset, record in zip(offsets, batch.records, strict=True)
     ]
+
+
+def _patch(patch: pb.Patch, epoch: str) -> Patched:
+    operations = [
+        Operation(one.op, one.path, from_data_value(one.value))
+        if one.HasField("value")
+        else Operation(one.op, one.path)
+        for one in patch.operations
+    ]
+    time = _EPOCH + timedelta(microseconds=patch.time.ToMicroseconds())
+    place = f"{epoch}-{patch.offset}"
+    return Patched(patch.stream, patch.offset, place, time, operations, patch.key, patch.event, dict(patch.headers))
 
 
 def _frame_word(frame: pb.Frame) -> Word:
@@ -169,6 +189,9 @@ def _frame_word(frame: pb.Frame) -> Word:
 
 
 def _record(document: dict[str, object]) -> Received:
+    if "patch" in document:
+        document["value"] = msgspec.convert(document.pop("patch"), list[Operation])
+        return msgspec.convert(document, Patched)
     return msgspec.convert(document, Received)
 
 

@@ -2,6 +2,8 @@
 
 An epoch is 1 to 32 of `[a-z0-9]` and names one incarnation of a log. A cursor from another epoch is
 well-formed but never trusted: the reader gets a gap and starts with the oldest record.
+A position within a snapshot is `<epoch>-<offset>~<point>`: of the records up to the point, the newest of each key
+were given up to the offset; what comes after the point was not given yet.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from datetime import datetime
 from ratsvc.errors import InvalidArgument, InvalidCursor
 
 MAX_OFFSET = 2**64 - 1
-_CURSOR = re.compile(r"([a-z0-9]{1,32})-(0|[1-9][0-9]{0,19})\Z")
+_CURSOR = re.compile(r"([a-z0-9]{1,32})-(0|[1-9][0-9]{0,19})(?:~([1-9][0-9]{0,19}))?\Z")
 _LAST = re.compile(r"-([1-9][0-9]{0,8})\Z")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)\Z")
 
@@ -24,9 +26,16 @@ class Cursor:
 
     epoch: str
     offset: int
+    point: int = 0
+    """The point of the snapshot that it lies in; 0: it lies in none."""
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{self.offset}"
+        return cursor_text(self.epoch, self.offset, self.point)
+
+
+def cursor_text(epoch: str, offset: int, point: int = 0) -> str:
+    """A cursor, written."""
+    return f"{epoch}-{offset}~{point}" if point else f"{epoch}-{offset}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,15 +66,17 @@ Start = Latest | Earliest | LastN | SinceTime | Cursor
 
 
 def parse_cursor(text: str, field: str = "cursor") -> Cursor:
-    """Reads `<epoch>-<offset>`.
+    """Reads `<epoch>-<offset>` or `<epoch>-<offset>~<point>`.
 
     Raises:
-        InvalidCursor: it is not of that form, or the offset is over 2^64-1.
+        InvalidCursor: it is of neither form, a number is over 2^64-1, or the offset over the point.
     """
-    found = _CURSOR.match(text) if len(text) <= 64 else None
-    if found is None or int(found[2]) > MAX_OFFSET:
-        raise InvalidCursor(f"{field} must be a cursor, <epoch>-<offset>", field=field)
-    return Cursor(found[1], int(found[2]))
+    found = _CURSOR.match(text) if len(text) <= 80 else None
+    if found is not None:
+        offset, point = int(found[2]), int(found[3] or 0)
+        if max(offset, point) <= MAX_OFFSET and (not point or offset <= point):
+            return Cursor(found[1], offset, point)
+    raise InvalidCursor(f"{field} must be a cursor, <epoch>-<offset>", field=field)
 
 
 def parse_start(text: str, field: str = "from") -> Start:

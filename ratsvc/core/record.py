@@ -129,6 +129,17 @@ class Batch:
         return len(self.offsets)
 
     @property
+    def point(self) -> int:
+        """The point of the snapshot that these records are told in; 0: in none."""
+        return 0
+
+    @property
+    def patches(self) -> Sequence[Sequence[object] | None] | None:
+        """By record, the operations that make its value of its key's record before it, where those are told instead;
+        None where there are none at all."""
+        return None
+
+    @property
     def records(self) -> list[bytes]:
         """Each a serialised `rat.v1.Record`."""
         if self._records is not None:
@@ -241,6 +252,54 @@ class Batch:
         )
 
 
+class Told(Batch):
+    """A batch as it is told to one reader, or to several in the same state. Shares what the batch holds.
+
+    Args:
+        point: of the snapshot that the records are told in.
+        patches: by record, its patch, or None where its whole value is told.
+        bases: by record, the offset of the record that its patch is for; 0 where there is none.
+    """
+
+    __slots__ = ("_bases", "_batch", "_patches", "_point")
+
+    def __init__(
+        self,
+        batch: Batch,
+        point: int = 0,
+        patches: Sequence[Sequence[object] | None] | None = None,
+        bases: tuple[int, ...] = (),
+    ) -> None:
+        for name in Batch.__slots__:
+            setattr(self, name, getattr(batch, name))
+        self._encoded, self._cool = {}, False
+        self._batch = batch
+        self._point = point
+        self._patches = patches
+        self._bases = bases
+
+    @property
+    def point(self) -> int:
+        return self._point
+
+    @property
+    def patches(self) -> Sequence[Sequence[object] | None] | None:
+        return self._patches
+
+    def part(self, start: int, stop: int) -> Batch:
+        found = super().part(start, stop)
+        patches = self._patches[start:stop] if self._patches else None
+        return found if found is self else Told(found, self._point, patches, self._bases[start:stop])
+
+    def encoded(self, key: Hashable, encode: Callable[[Batch], Encoding]) -> Encoding:
+        if not self._bases:
+            return super().encoded(key, encode)
+        return self._batch.encoded((key, self._bases), lambda _: encode(self))
+
+    def is_encoded(self, key: Hashable) -> bool:
+        return self._batch.is_encoded((key, self._bases)) if self._bases else super().is_encoded(key)
+
+
 class GapReason(Enum):
     """Why records are missing."""
 
@@ -265,26 +324,30 @@ class Gap:
 
 @dataclass(slots=True, frozen=True)
 class End:
-    """Nothing more comes: `reason` is ended, deleted, limit or until."""
+    """Nothing more comes: `reason` is ended, deleted, limit or until. `point`: of the snapshot that it comes in."""
 
     offset: int
     reason: str
+    point: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class Heartbeat:
-    """Nothing new; the reader's position is `offset`."""
+    """Nothing new; the reader's position is `offset`, or, with a `point`, within a snapshot."""
 
     offset: int
+    point: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class Reconnect:
-    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled."""
+    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled.
+    `point`: of the snapshot that it comes in."""
 
     offset: int
     retry_ms: int
     reason: str
+    point: int = 0
 
 
 Item = Batch | Gap | End | Heartbeat | Reconnect

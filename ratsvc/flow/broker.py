@@ -24,9 +24,11 @@ from ratsvc.core.segqueue import SegQueue
 from ratsvc.core.tail import Tail
 from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.connections import Connections
+from ratsvc.flow.deltas import Deltas
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Result, Sequencer
+from ratsvc.flow.snapshots import Snapshots
 from ratsvc.flow.upload import Uploads
 from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
@@ -63,6 +65,8 @@ class Broker:
         self.figures = Figures()
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
+        self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
+        self.deltas = Deltas(limits.delta_bytes)
         self.subscriptions: dict[Subscription, None] = {}
         self.connections = Connections()
         self.uploads = Uploads(self)
@@ -270,7 +274,7 @@ class Broker:
                     await subscription.wait(deadline - monotonic())
             if self.tracing is not None:
                 self.tracing.delivered(batches, "page", sum(batch.size for batch in batches), began)
-            return Page(batches, gaps, Cursor(self.epoch, subscription.position), ended)
+            return Page(batches, gaps, subscription.cursor, ended)
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:
         """What comes after `after`: from the tail where it is all there, else from the log. See `Log.read`."""
@@ -320,6 +324,8 @@ class Broker:
             "queue_records": self._queue.pending_items,
             "queue_bytes": self._queue.pending_bytes,
             "subscriptions": len(self.subscriptions),
+            "snapshot_keys": self.snapshots.keys,
+            "delta_bytes": self.deltas.bytes,
             "producers": len(self.log.dedupe.producers),
             "log_evicted_records_total": self.log.evicted,
             "publish_requests_total": self.figures.requests,
@@ -377,6 +383,7 @@ class Broker:
             if info := self.log.registry.find(batch.stream):
                 info.total_records += len(batch)
                 info.total_bytes += batch.size
+        self.snapshots.committed(batches)
 
     async def _tick(self) -> None:
         while not self._stopping.is_set():
@@ -384,6 +391,7 @@ class Broker:
                 await asyncio.wait_for(self._stopping.wait(), TICK_S)
             except TimeoutError:
                 self.hub.tick(monotonic(), self.log.last_offset)
+                self.snapshots.tend()
                 await self.log.tend()
 
     def _stopped(self, task: asyncio.Task[None]) -> None:

@@ -21,16 +21,18 @@ from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
-from ratsvc.errors import InvalidArgument, StreamNotFound
+from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
 from ratsvc.flow.coded import Coding
+from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
+from ratsvc.flow.snapshots import Snapshot
 from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
     from ratsvc.observability.tracing import Tracing
 
-MAX_SNAPSHOT_KEYS = 10_000
+MAX_SKIPPED_KEYS = 10_000
 LATEST = Latest()
 
 
@@ -56,6 +58,8 @@ class ReadRequest:
     heartbeat_s: float | None = None
     must_exist: bool = False
     snapshot: bool = False
+    delta: bool = False
+    """Whether values are told as patches, where the reader has the one before."""
 
 
 class Wire(Protocol):
@@ -102,10 +106,15 @@ class Subscription:
         self._told = 0
         self._damaged = 0
         self._leave = ""
+        self._documents = broker.deltas.reader() if request.delta else None
+        self.since = Since(0)
+        """Which documents it has: see `deltas`."""
+        self._snapshot: Snapshot | None = None
         self._deadline: float | None = None
         self.position = 0
         """Everything up to this offset was given, or is not wanted."""
-        self.start_offset = 0
+        self.start = Cursor(broker.epoch, 0)
+        """Where it starts."""
         self.start_gap: Gap | None = None
         self.at_end = False
         self.format = "opening"
@@ -122,13 +131,17 @@ class Subscription:
 
         Raises:
             StreamNotFound: `must_exist`, and a stream does not.
-            InvalidArgument: `until` is a cursor of another epoch.
+            InvalidArgument: `until` is a cursor of another epoch; a snapshot is asked for with a start or end that
+                contradict it.
+            TooLarge: the streams have too many keys for a snapshot.
         """
         request, log = self._request, self._broker.log
         if request.must_exist:
             for name in request.streams:
                 if not is_pattern(name) and name not in self._selection.streams:
                     raise StreamNotFound(f"there is no stream {name!r}", field="stream")
+        if request.snapshot:
+            _check_snapshot(request)
         match request.until:
             case "now":
                 self._until = log.last_offset
@@ -138,12 +151,13 @@ class Subscription:
                 self._until = offset
         self.position, self.start_gap = await self._start(request.start)
         self._told = self.start_gap.to if self.start_gap else self.position
-        self.start_offset = self.position
-        if self.start_gap:
-            self._queued.append(self.start_gap)
-        self.at_end = self._all_ended() and all(i.last_offset <= self.position for i in self._streams())
         if request.snapshot:
-            await self._queue_newest(0, log.last_offset)
+            await self._begin_snapshot(request.start)
+        if self.start_gap:
+            self._queued += [self.start_gap, *self._place_in_snapshot()]
+        self.start = self.cursor
+        self.since = Since(self.position)
+        self.at_end = not self._snapshot and self._all_ended() and self._is_at_end()
         lifetime = self._broker.settings.subscription_lifetime_s
         self._deadline = monotonic() + lifetime * random.uniform(0.9, 1.1) if lifetime else None
         return self
@@ -161,6 +175,15 @@ class Subscription:
         if self._broker.unsubscribe(self):
             self._broker.figures.disconnects[self.reason] += 1
             self._broker.hub.release(self._selection)
+            if self._documents is not None:
+                self._broker.deltas.left(self._documents)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where a reader who comes back goes on."""
+        if self._snapshot is not None and self._snapshot.point:
+            return Cursor(self._broker.epoch, self._snapshot.at, self._snapshot.point)
+        return Cursor(self._broker.epoch, self.position)
 
     @property
     def figures(self) -> Figures:
@@ -204,6 +227,21 @@ class Subscription:
 
     async def poll(self) -> list[Item] | None:
         """What is there now: empty when the reader has caught up, None when it is over."""
+        items = await self._poll()
+        if self._documents is None or not items:
+            return items
+        found: list[Item] = []
+        for item in items:
+            if isinstance(item, Batch):
+                found += await in_turns(item, self._documents)
+                continue
+            if isinstance(item, Gap):
+                self._documents.clear()
+                self.since = Since(max(self.since.offset, item.to))
+            found.append(item)
+        return found
+
+    async def _poll(self) -> list[Item] | None:
         if self._finished:
             return None
         if self._queued:
@@ -215,7 +253,9 @@ class Subscription:
         gap = self._broker.log.registry.gap(self._request.streams, streams, max(self.position, self._told))
         if gap is not None and (self._until is None or gap.after < self._until):
             self._told = gap.to
-            return [gap]
+            return [gap, *await self._begin_again()]
+        if self._snapshot is not None:
+            return await self._go_on(self._snapshot)
         items = await self._read(streams)
         if self._left == 0:
             return [*items, *self._finish(End(self.position, "limit"))]
@@ -224,7 +264,7 @@ class Subscription:
         if self._until is not None and self._until <= self._broker.log.last_offset:
             self.position = max(self.position, self._until)
             return self._finish(End(self.position, "until"))
-        if self._all_ended() and all(info.last_offset <= self.position for info in self._streams()):
+        if self._all_ended() and self._is_at_end():
             return self._finish(End(self.position, "ended"))
         self._current = True
         return []
@@ -255,13 +295,16 @@ class Subscription:
                 self._queued.append(self._beat())
             return
         framing, coding = wire.framing(), wire.coding
-        identity = (encoder.key, self._heartbeat_s, framing, coding and coding.name)
+        kind = Lane if self._documents is None else DeltaLane
+        identity = (kind, encoder.key, self._heartbeat_s, framing, coding and coding.name)
         lane = self._selection.lanes.get(identity)
         if lane is None:
-            lane = self._selection.lanes[identity] = Lane(
+            lane = self._selection.lanes[identity] = kind(
                 self._selection, encoder, self._heartbeat_s, framing, self._broker.figures, coding
             )
         member = _Live(self, wire)
+        if self._documents is not None:
+            DeltaLane.join(self._selection, self._documents)
         lane.enter(member, coding)
         self.is_live = True
         try:
@@ -271,6 +314,8 @@ class Subscription:
         finally:
             self.is_live = False
             lane.forget(member)
+            if self._documents is not None:
+                DeltaLane.left(self._selection)
 
     def _streams(self) -> list[StreamInfo]:
         return list(self._selection.streams.values())
@@ -282,6 +327,9 @@ class Subscription:
             and all(name in streams for name in self._request.streams)
             and all(info.ended for info in streams.values())
         )
+
+    def _is_at_end(self) -> bool:
+        return all(info.last_offset <= self.position for info in self._selection.streams.values())
 
     def _finish(self, last: End | Reconnect) -> list[Item]:
         self._finished = True
@@ -306,7 +354,7 @@ class Subscription:
                 lost = max((i.evicted_through for i in streams if i.evicted_time_ns >= time_ns), default=0)
                 return after, Gap(0, lost, GapReason.RETENTION) if lost else None
             case Cursor(epoch, offset):
-                if epoch == log.epoch and offset <= log.last_offset:
+                if epoch == log.epoch and max(offset, start.point) <= log.last_offset:
                     return offset, None
                 oldest = self._oldest(streams)
                 return oldest, Gap(offset, oldest, GapReason.EPOCH, from_epoch=epoch)
@@ -315,6 +363,59 @@ class Subscription:
         """The offset before everything that is kept."""
         kept = [info.first_offset - 1 for info in streams if info.records]
         return max(min(kept, default=self._broker.log.last_offset), 0)
+
+    async def _begin_snapshot(self, start: Start = LATEST) -> None:
+        """Begins a snapshot, or goes on with the one that `start` lies in; a reader that has read on from one, and
+        whose place is still there, needs none. Raises TooLarge."""
+        request, snapshots = self._request, self._broker.snapshots
+        at = point = 0
+        if isinstance(start, Cursor) and not self.start_gap:
+            if not start.point:
+                return
+            at, point = start.offset, start.point
+        await snapshots.ready(self._streams())
+        self._snapshot = Snapshot(snapshots, self._streams, request.keys, request.events, at, point)
+        self.position = self._told = self._snapshot.point
+        if not self._snapshot.point:
+            self._snapshot = None
+
+    async def _begin_again(self) -> list[Item]:
+        """After a gap: the state anew, for a reader of snapshots. What it would have been given instead is in it."""
+        if not self._request.snapshot:
+            return []
+        try:
+            await self._begin_snapshot()
+        except TooLarge:
+            return []  # then it gets all that is kept, one by one
+        return self._place_in_snapshot()
+
+    def _place_in_snapshot(self) -> list[Item]:
+        """Moves the reader's place to where the snapshot is, after a gap."""
+        place = self.cursor
+        return [Heartbeat(place.offset, place.point)] if place.point else []
+
+    async def _go_on(self, snapshot: Snapshot) -> list[Item]:
+        """The next records of the snapshot; a heartbeat when it is over."""
+        items: list[Batch] = []
+        try:
+            while not items and not snapshot.is_over:
+                items += await snapshot.next(self._broker.settings.limits.reader_bytes)
+        except TooLarge:
+            return self._finish(self._reconnect("overload"))
+        if self._left is not None:
+            for at, batch in enumerate(items):
+                items[at] = kept = batch.part(0, self._left)
+                self._left -= len(kept)
+                if not self._left:
+                    snapshot.at = kept.last
+                    return [*items[: at + 1], *self._finish(End(kept.last, "limit", snapshot.point))]
+        if snapshot.is_over:
+            self._snapshot = None
+            self.since = Since(max(self.since.offset, snapshot.point), snapshot.is_whole)
+            if self._request.until == "now":
+                self._until = self._broker.log.last_offset  # what was replaced while it was sent comes after it
+            return [*items, Heartbeat(self.position)]
+        return [*items]
 
     async def _read(self, streams: list[StreamInfo]) -> list[Item]:
         """The next records, filtered; moves the position."""
@@ -365,7 +466,8 @@ class Subscription:
         return kept
 
     def _reconnect(self, reason: str) -> Reconnect:
-        return Reconnect(self.position, self._broker.retry_ms(), reason)
+        place = self.cursor
+        return Reconnect(place.offset, self._broker.retry_ms(), reason, place.point)
 
     async def _too_slow(self, end: int) -> list[Item]:
         if self._request.overflow is Overflow.DISCONNECT:
@@ -396,13 +498,27 @@ class Subscription:
                 for at, key in enumerate(kept.keys or [""] * len(kept)):
                     newest.pop((kept.stream, key), None)
                     newest[kept.stream, key] = (kept, at)
-                while len(newest) > MAX_SNAPSHOT_KEYS:
+                while len(newest) > MAX_SKIPPED_KEYS:
                     del newest[next(iter(newest))]
             if not batches or isinstance(batches[-1], Gap):
                 break
             await asyncio.sleep(0)
         self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
         return seen
+
+
+def _check_snapshot(request: ReadRequest) -> None:
+    """Refuses what contradicts a snapshot."""
+    if isinstance(request.start, Earliest | LastN | SinceTime):
+        raise InvalidArgument(
+            "snapshot and from exclude each other: a snapshot is of now; from may only be a cursor, to go on after one",
+            field="snapshot",
+        )
+    if isinstance(request.until, Cursor):
+        raise InvalidArgument(
+            "snapshot and until exclude each other: a snapshot is of now; until may only be 'now', to end after it",
+            field="snapshot",
+        )
 
 
 class _Live:
@@ -414,6 +530,10 @@ class _Live:
         self.subscription = subscription
         self.wire = wire
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def since(self) -> Since:
+        return self.subscription.since
 
     def push(self, data: Encoding, offset: int) -> bool:
         if not self.wire.push(data, offset):

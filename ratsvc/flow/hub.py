@@ -83,13 +83,16 @@ class Lane:
 
     def publish(self, batches: Sequence[Batch]) -> None:
         """Writes the batches to every member."""
-        figures, encoder, readers = self._figures, self.encoder, len(self.members)
+        self._tell(batches, self.members)
+
+    def _tell(self, batches: Sequence[Batch], members: Collection[Member]) -> None:
+        figures, encoder, readers = self._figures, self.encoder, len(members)
         figures.encoding(encoder.name, encoder.key, batches)
         figures.encoding_hits[encoder.name] += (readers - 1) * len(batches)
         began, encode = perf_counter(), encoder.batch
         data = encode(batches[0]) if len(batches) == 1 else b"".join(map(encode, batches))
         figures.encoding_seconds += perf_counter() - began
-        written = self._write(data, batches[-1].last, self.members, batches)
+        written = self._write(data, batches[-1].last, members, batches)
         figures.delivered(encoder.name, readers * sum(map(len, batches)), written)
 
     def heartbeat(self, now: float, offset: int) -> None:
@@ -121,7 +124,8 @@ class Selection:
     """Names and patterns with filters, and who reads them."""
 
     __slots__ = (
-        "_events", "_keys", "batches", "identity", "lanes", "patterns", "streams", "users", "waiting", "wild",
+        "_events", "_keys", "batches", "documents", "identity", "lanes", "patterns", "streams", "users",
+        "waiting", "wild",
     )  # fmt: skip
 
     def __init__(self, patterns: tuple[str, ...], keys: frozenset[str] | None, events: frozenset[str] | None) -> None:
@@ -136,6 +140,8 @@ class Selection:
         self.users = 0
         self.batches: list[Batch] = []
         """Of the commit that is being delivered."""
+        self.documents: object = None
+        """What live readers of deltas have: see `deltas`."""
 
     def covers(self, name: str) -> bool:
         """Whether a stream belongs to this selection."""

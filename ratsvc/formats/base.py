@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from enum import Enum
 from typing import ClassVar
 
+from ratsvc.core.cursor import cursor_text
 from ratsvc.core.record import Batch, Encoding, End, Gap, Heartbeat, Item, Reconnect
 
 
@@ -53,8 +54,8 @@ class Format(ABC):
     @abstractmethod
     def _encode(self, batch: Batch) -> Encoding: ...
 
-    def start(self, offset: int) -> bytes:
-        """What a response begins with."""
+    def start(self, offset: int, point: int = 0) -> bytes:
+        """What a response begins with; `point`: of the snapshot that it begins in."""
         return b""
 
     def gap(self, gap: Gap) -> bytes:
@@ -65,7 +66,7 @@ class Format(ABC):
         """Says that nothing more comes."""
         return b""
 
-    def heartbeat(self, offset: int) -> bytes:
+    def heartbeat(self, offset: int, point: int = 0) -> bytes:
         """A sign of life that moves the reader's place."""
         return b""
 
@@ -73,9 +74,9 @@ class Format(ABC):
         """Asks the reader to come back."""
         return b""
 
-    def cursor(self, offset: int) -> str:
-        """`<epoch>-<offset>`."""
-        return f"{self.epoch}-{offset}"
+    def cursor(self, offset: int, point: int = 0) -> str:
+        """The cursor of a place in this log."""
+        return cursor_text(self.epoch, offset, point)
 
 
 def encode_items(fmt: Format, items: Sequence[Item]) -> list[Encoding]:
@@ -93,6 +94,6 @@ def encode_item(fmt: Format, item: Item) -> Encoding:
         case End():
             return fmt.end(item)
         case Heartbeat():
-            return fmt.heartbeat(item.offset)
+            return fmt.heartbeat(item.offset, item.point)
         case Reconnect():
             return fmt.reconnect(item)

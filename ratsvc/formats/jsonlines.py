@@ -31,8 +31,8 @@ class JsonLines(Format):
             return b""  # the reader set this end itself: a pipe gets values and nothing else
         return self._word("end", jsonview.end_object(end, self.epoch))
 
-    def heartbeat(self, offset: int) -> bytes:
-        return b"\n" if self.view is View.VALUE else self._word("heartbeat", {"cursor": self.cursor(offset)})
+    def heartbeat(self, offset: int, point: int = 0) -> bytes:
+        return b"\n" if self.view is View.VALUE else self._word("heartbeat", {"cursor": self.cursor(offset, point)})
 
     def reconnect(self, reconnect: Reconnect) -> bytes:
         return self._word("reconnect", jsonview.reconnect_object(reconnect, self.epoch))
@@ -52,8 +52,8 @@ class JsonSequence(JsonLines):
         lines = super()._encode(batch)
         return b"\x1e" + lines[:-1].replace(b"\n", b"\n\x1e") + b"\n"
 
-    def heartbeat(self, offset: int) -> bytes:
-        return self._word("heartbeat", {"cursor": self.cursor(offset)})
+    def heartbeat(self, offset: int, point: int = 0) -> bytes:
+        return self._word("heartbeat", {"cursor": self.cursor(offset, point)})
 
     def _word(self, name: str, data: object) -> bytes:
         return b"\x1e" + super()._word(name, data)

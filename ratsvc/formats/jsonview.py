@@ -12,6 +12,7 @@ from typing import cast
 
 import msgspec
 
+from ratsvc.core.cursor import cursor_text
 from ratsvc.core.record import Batch, End, Gap, Reconnect
 from ratsvc.quickmem import json_lines, wire
 
@@ -30,6 +31,7 @@ class RecordView(msgspec.Struct, omit_defaults=True):
     event: str = ""
     headers: Mapping[str, str] = {}
     value: object = msgspec.UNSET
+    patch: object = msgspec.UNSET
 
 
 def value_lines(batch: Batch, int64_as_string: bool) -> bytes:
@@ -44,17 +46,24 @@ def record_lines(batch: Batch, epoch: str, int64_as_string: bool) -> bytes:
 
 def records(batch: Batch, epoch: str, int64_as_string: bool = False) -> list[object]:
     """The records of a batch, for `json_lines`: with `int64_as_string` as maps, in which it finds the integers."""
+    values, patches, told = wire.values(batch), batch.patches, None
+    if patches is not None:
+        values = [value if patch is None else msgspec.UNSET for value, patch in zip(values, patches, strict=True)]
+        told = [msgspec.UNSET if patch is None else patch for patch in patches]
     views = list(
         map(
             RecordView,
             repeat(batch.stream),
             batch.offsets,
-            [f"{epoch}-{offset}" for offset in batch.offsets],
+            [cursor_text(epoch, offset, point) for offset in batch.offsets]
+            if (point := batch.point)
+            else [f"{epoch}-{offset}" for offset in batch.offsets],
             repeat(rfc3339(batch.time_ns)),
             batch.keys or repeat(""),
             batch.events or repeat(""),
             wire.header_column(batch) or repeat({}),
-            wire.values(batch),
+            values,
+            told or repeat(msgspec.UNSET),
         )
     )
     return cast(list[object], msgspec.to_builtins(views) if int64_as_string else views)
@@ -80,13 +89,13 @@ def gap_object(gap: Gap, epoch: str) -> dict[str, object]:
 
 def end_object(end: End, epoch: str) -> dict[str, object]:
     """`{"cursor", "reason"}`."""
-    return {"cursor": f"{epoch}-{end.offset}", "reason": end.reason}
+    return {"cursor": cursor_text(epoch, end.offset, end.point), "reason": end.reason}
 
 
 def reconnect_object(reconnect: Reconnect, epoch: str) -> dict[str, object]:
     """`{"cursor", "retry_ms", "reason"}`."""
     return {
-        "cursor": f"{epoch}-{reconnect.offset}",
+        "cursor": cursor_text(epoch, reconnect.offset, reconnect.point),
         "retry_ms": reconnect.retry_ms,
         "reason": reconnect.reason,
     }

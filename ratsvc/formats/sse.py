@@ -33,6 +33,9 @@ class Sse(Format):
         step = len(fields) // count
         fields[::step] = batch.offsets
         fields[step - 1 :: step] = self._data(batch)
+        if batch.point:
+            fields[::step] = [self._id(offset, batch.point) for offset in batch.offsets]
+            return _cursor_template(count, batch.events is not None) % tuple(fields)
         return _template(self.epoch, count, batch.events is not None) % tuple(fields)
 
     def _data(self, batch: Batch) -> list[bytes]:
@@ -51,29 +54,30 @@ class Sse(Format):
                     lines[at] = text_lines(value)
         return lines
 
-    def start(self, offset: int) -> bytes:
-        return b"retry: %d\nid: %b\n\n" % (self.retry_ms, self._id(offset))
+    def start(self, offset: int, point: int = 0) -> bytes:
+        return b"retry: %d\nid: %b\n\n" % (self.retry_ms, self._id(offset, point))
 
     def gap(self, gap: Gap) -> bytes:
         # Records of other streams that it covers may follow: a drop in between must not lose them.
         place = gap.to if gap.reason is GapReason.EPOCH else gap.after
-        return self._block(place, b"gap", jsonview.gap_object(gap, self.epoch))
+        return self._block(self._id(place), b"gap", jsonview.gap_object(gap, self.epoch))
 
     def end(self, end: End) -> bytes:
-        return self._block(end.offset, b"end", jsonview.end_object(end, self.epoch))
+        return self._block(self._id(end.offset, end.point), b"end", jsonview.end_object(end, self.epoch))
 
-    def heartbeat(self, offset: int) -> bytes:
-        return b"id: %b\n\n" % self._id(offset)
+    def heartbeat(self, offset: int, point: int = 0) -> bytes:
+        return b"id: %b\n\n" % self._id(offset, point)
 
     def reconnect(self, reconnect: Reconnect) -> bytes:
-        block = self._block(reconnect.offset, b"reconnect", jsonview.reconnect_object(reconnect, self.epoch))
+        place = self._id(reconnect.offset, reconnect.point)
+        block = self._block(place, b"reconnect", jsonview.reconnect_object(reconnect, self.epoch))
         return b"retry: %d\n%b" % (reconnect.retry_ms, block)
 
-    def _block(self, offset: int, event: bytes, data: object) -> bytes:
-        return b"id: %b\n%b" % (self._id(offset), block(jsonview.encode(data), event))
+    def _block(self, place: bytes, event: bytes, data: object) -> bytes:
+        return b"id: %b\n%b" % (place, block(jsonview.encode(data), event))
 
-    def _id(self, offset: int) -> bytes:
-        return self.cursor(offset).encode()
+    def _id(self, offset: int, point: int = 0) -> bytes:
+        return self.cursor(offset, point).encode()
 
 
 def block(data: bytes, event: bytes = b"") -> bytes:
@@ -105,4 +109,8 @@ def text_lines(value: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _template(epoch: str, count: int, has_events: bool) -> bytes:
-    return b"id: %b-%%d\n%bdata: %%b\n\n" % (epoch.encode(), b"%b" if has_events else b"") * count
+    return _cursor_template(count, has_events).replace(b"id: %b", b"id: %b-%%d" % epoch.encode())
+
+
+def _cursor_template(count: int, has_events: bool) -> bytes:
+    return (b"id: %b\n%bdata: %b\n\n" if has_events else b"id: %b\ndata: %b\n\n") * count

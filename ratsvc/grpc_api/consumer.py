@@ -53,7 +53,7 @@ class Consumer:
                 opened(peer, "grpc", subscription, request.streams),
             ):
                 subscription.format, subscription.sender = "grpc", answers
-                await answers.write(self._frames.start(subscription.start_offset))
+                await answers.write(self._frames.start(subscription.start.offset, subscription.start.point))
                 while items := await subscription.next():
                     await self._tell(items, answers)
         except GONE:
@@ -99,7 +99,7 @@ def _fitting(page: Page) -> Page:
                 batches.append(batch.part(0, count or 1))
             last = batches[-1].last
             gaps = [gap for gap in page.gaps if gap.to <= last]  # The next page says the others.
-            return Page(batches, gaps, Cursor(page.next.epoch, last), ended=False)
+            return Page(batches, gaps, Cursor(page.next.epoch, last, batches[-1].point), ended=False)
         batches.append(batch)
         left -= framed_bytes(batch)
     return page

@@ -31,6 +31,8 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
     """What a Subscribe asks for. Raises InvalidArgument or TooLarge."""
     if request.overflow not in _OVERFLOWS:
         raise InvalidArgument("overflow must be a value of rat.v1.Overflow", field="overflow")
+    if request.delta not in pb.Delta.values():
+        raise InvalidArgument("delta must be a value of rat.v1.Delta", field="delta")
     until: Cursor | None = None
     if request.until not in ("", "now"):
         until = parse_cursor(request.until, "until")
@@ -46,6 +48,7 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
         heartbeat_s,
         request.must_exist,
         request.snapshot,
+        request.delta == pb.DELTA_JSON_PATCH,
     )
 
 
@@ -56,11 +59,12 @@ def page(request: pb.FetchRequest, settings: Settings) -> tuple[ReadRequest, flo
     start = getattr(request, "from")
     read = ReadRequest(
         _streams(request.streams, settings),
-        parse_start(start) if start else Earliest(),
+        parse_start(start) if start or request.snapshot else Earliest(),
         limit=request.limit or DEFAULT_PAGE,
         keys=_filters(request.keys, "keys"),
         events=_filters(request.events, "events"),
         must_exist=True,
+        snapshot=request.snapshot,
     )
     return read, _seconds(request.wait, "wait", 0.0, MAX_WAIT_S)
 

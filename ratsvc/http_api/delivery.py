@@ -64,7 +64,7 @@ async def body(
         subscription.format = fmt.name
         wire = _Wire(transport, settings, coding) if transport is not None else None
         subscription.sender = wire or Sent()
-        start = fmt.start(subscription.start_offset)
+        start = fmt.start(subscription.start.offset, subscription.start.point)
         if coding is not None:
             start = coding.start(start)
         if start:

@@ -38,6 +38,8 @@ METRICS = {
     "queue_records": "Records that wait for their commit.",
     "queue_bytes": "Bytes of records that wait for their commit.",
     "subscriptions": "Readers now.",
+    "snapshot_keys": "Keys whose newest records are remembered for snapshots.",
+    "delta_bytes": "Bytes of documents and patches remembered for readers of deltas.",
     "producers": "Idempotent producers remembered.",
     "publish_requests_total": "Publishes taken.",
     "records_total": "Records committed.",

@@ -42,6 +42,9 @@ class ReadParameters(msgspec.Struct, rename={"from_": "from"}):
     key: Annotated[list[str], Meta(description="Only records with one of these keys; repeatable")] = []
     event: Annotated[list[str], Meta(description="Only records of these event types; repeatable")] = []
     snapshot: Annotated[Literal["", "key"], Meta(description="First the newest record of each key, then live")] = ""
+    delta: Annotated[
+        Literal["", "json-patch"], Meta(description="Changed documents as JSON patches (RFC 6902), in the record view")
+    ] = ""
     overflow: Annotated[
         Literal["catch-up", "latest", "disconnect"], Meta(description="What happens when the reader is too slow")
     ] = "catch-up"
@@ -89,6 +92,11 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings)
     is_page = format_name == "page"
     if query.one("wait") is not None and not is_page:
         raise InvalidArgument("wait is for format=page alone", field="wait")
+    delta = query.choice("delta", ("", "json-patch"), "") == "json-patch"
+    if delta and format_name in ("text", "chunked"):
+        raise InvalidArgument(f"delta and format={format_name} exclude each other", field="delta")
+    if delta and query.one("view") == View.VALUE.value:
+        raise InvalidArgument("delta and view=value exclude each other: patches come in the record view", field="delta")
     request = ReadRequest(
         streams=streams,
         start=_start(query, head),
@@ -100,8 +108,9 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings)
         heartbeat_s=query.number("heartbeat", 1, 3600) or settings.heartbeat_s,
         must_exist=query.flag("must_exist") or is_page,
         snapshot=query.choice("snapshot", ("", "key"), "") == "key",
+        delta=delta,
     )
-    view = View(query.choice("view", [one.value for one in View], View.VALUE.value))
+    view = View(query.choice("view", [one.value for one in View], (View.RECORD if delta else View.VALUE).value))
     int64_as_string = query.choice("int64", ("number", "string"), "number") == "string"
     wait_s = query.number("wait", 0, MAX_WAIT_S) or 0.0
     # What is in chunks is often compressed already, and goes out from where it is kept.

@@ -103,10 +103,10 @@ class Subscribe:
         closing: ExitStack = extensions[EXIT_STACK]
         closing.enter_context(subscription)
         headers = _headers(encoder, reading.coding)
-        headers["Rat-Cursor"] = f"{self._broker.epoch}-{subscription.start_offset}"
+        headers["Rat-Cursor"] = str(subscription.start)
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
-        elif subscription.at_end and not reading.request.snapshot:
+        elif subscription.at_end:
             return Response(b"", 204, {"Rat-Cursor": headers["Rat-Cursor"]})
         peer, streams = peer_of(request.scope), reading.request.streams  # type: ignore[arg-type]
         closing.enter_context(self._broker.connections.opened(peer, encoder.name, subscription, streams))
@@ -140,8 +140,8 @@ def _come_back(reading: Reading, encoder: Format, reason: str, retry_ms: int) ->
     """The 200 that asks an EventSource to come back: its place stays where it was, also in another epoch."""
     if reading.cursor is not None:
         encoder = make_format("sse", epoch=reading.cursor.epoch, retry_ms=retry_ms)
-        offset = reading.cursor.offset
-        body = encoder.start(offset) + encoder.reconnect(Reconnect(offset, retry_ms, reason))
+        offset, point = reading.cursor.offset, reading.cursor.point
+        body = encoder.start(offset, point) + encoder.reconnect(Reconnect(offset, retry_ms, reason, point))
     else:
         data = msgspec.json.encode({"retry_ms": retry_ms, "reason": reason})
         body = b"retry: %d\nevent: reconnect\ndata: %s\n\n" % (retry_ms, data)

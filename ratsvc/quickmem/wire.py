@@ -91,7 +91,7 @@ def values(batch: Batch) -> list[object]:
     raw = batch.records
     sizes = list(map(len, raw))
     parts = split(raw, sizes) if max(sizes, default=0) < TABLE else None
-    return [_value(record) for record in raw] if parts is None else list(map(decode_checked, parts[0]))
+    return [value_of(record) for record in raw] if parts is None else list(map(decode_checked, parts[0]))
 
 
 def blobs(batch: Batch) -> list[memoryview] | None:
@@ -229,7 +229,7 @@ def _parse(record: bytes, keep: bool) -> tuple[object, str, str]:
     return from_data_value(message.value), *check_labels(message)
 
 
-def _value(record: bytes) -> object:
+def value_of(record: bytes) -> object:
     """The value of one record that was checked."""
     start, end = find_document(record)
     if not start or (end < len(record) and labels(record[end:]) is None):

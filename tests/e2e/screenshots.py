@@ -32,7 +32,11 @@ class Shot:
 
 
 SHOTS = (
-    Shot("demo", "/ui/demo.html", ("#prices tr:nth-child(5)", "#file-state.good", "#tokens-end.good", "#logs li:nth-child(8)")),
+    Shot(
+        "demo",
+        "/ui/demo.html",
+        ("#prices tr:nth-child(5)", "#file-state.good", "#tokens-end.good", "#logs li:nth-child(8)"),
+    ),
 )
 
 

@@ -11,13 +11,12 @@ from tests.conftest import is_full
 
 HERE = Path(__file__).parent
 SHORT_TIMEOUT_S, FULL_TIMEOUT_S = 600, 7200
-_FIGURES: list[str] = []
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Notes a line of figures, to be shown at the end of the run."""
-    return lambda line: _FIGURES.append(f"{request.node.name}: {line}")
+    return lambda line: record_property("figure", line)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,7 +28,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _FIGURES:
+    reports = [
+        one for of_kind in terminalreporter.stats.values() for one in of_kind if isinstance(one, pytest.TestReport)
+    ]
+    lines = [
+        f"{report.nodeid.rpartition('::')[2]}: {line}"
+        for report in reports
+        if report.when == "call"
+        for name, line in report.user_properties
+        if name == "figure"
+    ]
+    if lines:
         terminalreporter.section("figures of the fault tests")
-        for line in _FIGURES:
-            terminalreporter.write_line(line)
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -82,7 +82,7 @@ async def test_a_large_file_passes_through_whole_in_flat_memory(
                 answer = await http.post(f"{server.http_url}/v1/streams/f?file=f&end=1", content=pieces())
                 return answer.json()["size"], answer.json()["sha256"]
 
-            async with http.stream("GET", url) as response:
+            async with http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                 uploading = asyncio.ensure_future(upload())
                 values = response.aiter_raw() if fmt == "chunked" else of_events(response.aiter_raw())
                 async for value in values:

@@ -11,19 +11,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Delta(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DELTA_UNSPECIFIED: _ClassVar[Delta]
+    DELTA_NONE: _ClassVar[Delta]
+    DELTA_JSON_PATCH: _ClassVar[Delta]
+
 class Overflow(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OVERFLOW_UNSPECIFIED: _ClassVar[Overflow]
     OVERFLOW_CATCH_UP: _ClassVar[Overflow]
     OVERFLOW_LATEST: _ClassVar[Overflow]
     OVERFLOW_DISCONNECT: _ClassVar[Overflow]
+DELTA_UNSPECIFIED: Delta
+DELTA_NONE: Delta
+DELTA_JSON_PATCH: Delta
 OVERFLOW_UNSPECIFIED: Overflow
 OVERFLOW_CATCH_UP: Overflow
 OVERFLOW_LATEST: Overflow
 OVERFLOW_DISCONNECT: Overflow
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("streams", "until", "limit", "keys", "events", "overflow", "heartbeat", "must_exist", "snapshot")
+    __slots__ = ("streams", "until", "limit", "keys", "events", "overflow", "heartbeat", "must_exist", "snapshot", "delta")
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +43,7 @@ class SubscribeRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     MUST_EXIST_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
     streams: _containers.RepeatedScalarFieldContainer[str]
     until: str
     limit: int
@@ -43,22 +53,25 @@ class SubscribeRequest(_message.Message):
     heartbeat: _duration_pb2.Duration
     must_exist: bool
     snapshot: bool
-    def __init__(self, streams: _Optional[_Iterable[str]] = ..., until: _Optional[str] = ..., limit: _Optional[int] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., must_exist: _Optional[bool] = ..., snapshot: _Optional[bool] = ..., **kwargs) -> None: ...
+    delta: Delta
+    def __init__(self, streams: _Optional[_Iterable[str]] = ..., until: _Optional[str] = ..., limit: _Optional[int] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., must_exist: _Optional[bool] = ..., snapshot: _Optional[bool] = ..., delta: _Optional[_Union[Delta, str]] = ..., **kwargs) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("streams", "limit", "wait", "keys", "events")
+    __slots__ = ("streams", "limit", "wait", "keys", "events", "snapshot")
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     streams: _containers.RepeatedScalarFieldContainer[str]
     limit: int
     wait: _duration_pb2.Duration
     keys: _containers.RepeatedScalarFieldContainer[str]
     events: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, streams: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., **kwargs) -> None: ...
+    snapshot: bool
+    def __init__(self, streams: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., snapshot: _Optional[bool] = ..., **kwargs) -> None: ...
 
 class FetchResponse(_message.Message):
     __slots__ = ("batches", "gaps", "next", "ended")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rat.v1 import value_pb2 as rat_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rat/v1/record.proto\x12\x06rat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rat/v1/value.proto\"\xa4\x01\n\x06Record\x12 \n\x05value\x18\x01 \x01(\x0b\x32\x11.rat.v1.DataValue\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12,\n\x07headers\x18\x04 \x03(\x0b\x32\x1b.rat.v1.Record.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x0bRecordBatch\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x1f\n\x07records\x18\x02 \x03(\x0b\x32\x0e.rat.v1.Record\x12\x14\n\x0c\x66irst_offset\x18\x03 \x01(\x04\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07offsets\x18\x05 \x03(\x04\"\xdd\x01\n\x05\x46rame\x12\x1e\n\x05start\x18\x01 \x01(\x0b\x32\r.rat.v1.StartH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.rat.v1.RecordBatchH\x00\x12\x1a\n\x03gap\x18\x03 \x01(\x0b\x32\x0b.rat.v1.GapH\x00\x12\x1a\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x0b.rat.v1.EndH\x00\x12&\n\theartbeat\x18\x05 \x01(\x0b\x32\x11.rat.v1.HeartbeatH\x00\x12&\n\treconnect\x18\x06 \x01(\x0b\x32\x11.rat.v1.ReconnectH\x00\x42\x06\n\x04kind\"&\n\x05Start\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\"S\n\x03Gap\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.rat.v1.GapReason\x12\x0f\n\x07skipped\x18\x04 \x01(\x04\"%\n\x03\x45nd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1b\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"=\n\tReconnect\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08retry_ms\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x9b\x01\n\tGapReason\x12\x1a\n\x16GAP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14GAP_REASON_RETENTION\x10\x01\x12\x14\n\x10GAP_REASON_EPOCH\x10\x02\x12\x13\n\x0fGAP_REASON_SLOW\x10\x03\x12\x15\n\x11GAP_REASON_PURGED\x10\x04\x12\x16\n\x12GAP_REASON_CORRUPT\x10\x05\x42\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rat/v1/record.proto\x12\x06rat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rat/v1/value.proto\"\xa4\x01\n\x06Record\x12 \n\x05value\x18\x01 \x01(\x0b\x32\x11.rat.v1.DataValue\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12,\n\x07headers\x18\x04 \x03(\x0b\x32\x1b.rat.v1.Record.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa1\x01\n\x0bRecordBatch\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x1f\n\x07records\x18\x02 \x03(\x0b\x32\x0e.rat.v1.Record\x12\x14\n\x0c\x66irst_offset\x18\x03 \x01(\x04\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07offsets\x18\x05 \x03(\x04\x12\x10\n\x08snapshot\x18\x06 \x01(\x04\"\xfd\x01\n\x05\x46rame\x12\x1e\n\x05start\x18\x01 \x01(\x0b\x32\r.rat.v1.StartH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.rat.v1.RecordBatchH\x00\x12\x1a\n\x03gap\x18\x03 \x01(\x0b\x32\x0b.rat.v1.GapH\x00\x12\x1a\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x0b.rat.v1.EndH\x00\x12&\n\theartbeat\x18\x05 \x01(\x0b\x32\x11.rat.v1.HeartbeatH\x00\x12&\n\treconnect\x18\x06 \x01(\x0b\x32\x11.rat.v1.ReconnectH\x00\x12\x1e\n\x05patch\x18\x07 \x01(\x0b\x32\r.rat.v1.PatchH\x00\x42\x06\n\x04kind\"\xf6\x01\n\x05Patch\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12+\n\x07headers\x18\x06 \x03(\x0b\x32\x1a.rat.v1.Patch.HeadersEntry\x12*\n\noperations\x18\x07 \x03(\x0b\x32\x16.rat.v1.PatchOperation\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x0ePatchOperation\x12\n\n\x02op\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12 \n\x05value\x18\x03 \x01(\x0b\x32\x11.rat.v1.DataValue\"&\n\x05Start\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\"S\n\x03Gap\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.rat.v1.GapReason\x12\x0f\n\x07skipped\x18\x04 \x01(\x04\"%\n\x03\x45nd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1b\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"=\n\tReconnect\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08retry_ms\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x9b\x01\n\tGapReason\x12\x1a\n\x16GAP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14GAP_REASON_RETENTION\x10\x01\x12\x14\n\x10GAP_REASON_EPOCH\x10\x02\x12\x13\n\x0fGAP_REASON_SLOW\x10\x03\x12\x15\n\x11GAP_REASON_PURGED\x10\x04\x12\x16\n\x12GAP_REASON_CORRUPT\x10\x05\x42\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\023ratsvc/rat/v1;ratv1'
   _globals['_RECORD_HEADERSENTRY']._loaded_options = None
   _globals['_RECORD_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_GAPREASON']._serialized_start=878
-  _globals['_GAPREASON']._serialized_end=1033
+  _globals['_PATCH_HEADERSENTRY']._loaded_options = None
+  _globals['_PATCH_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_GAPREASON']._serialized_start=1255
+  _globals['_GAPREASON']._serialized_end=1410
   _globals['_RECORD']._serialized_start=85
   _globals['_RECORD']._serialized_end=249
   _globals['_RECORD_HEADERSENTRY']._serialized_start=203
   _globals['_RECORD_HEADERSENTRY']._serialized_end=249
   _globals['_RECORDBATCH']._serialized_start=252
-  _globals['_RECORDBATCH']._serialized_end=395
-  _globals['_FRAME']._serialized_start=398
-  _globals['_FRAME']._serialized_end=619
-  _globals['_START']._serialized_start=621
-  _globals['_START']._serialized_end=659
-  _globals['_GAP']._serialized_start=661
-  _globals['_GAP']._serialized_end=744
-  _globals['_END']._serialized_start=746
-  _globals['_END']._serialized_end=783
-  _globals['_HEARTBEAT']._serialized_start=785
-  _globals['_HEARTBEAT']._serialized_end=812
-  _globals['_RECONNECT']._serialized_start=814
-  _globals['_RECONNECT']._serialized_end=875
+  _globals['_RECORDBATCH']._serialized_end=413
+  _globals['_FRAME']._serialized_start=416
+  _globals['_FRAME']._serialized_end=669
+  _globals['_PATCH']._serialized_start=672
+  _globals['_PATCH']._serialized_end=918
+  _globals['_PATCH_HEADERSENTRY']._serialized_start=203
+  _globals['_PATCH_HEADERSENTRY']._serialized_end=249
+  _globals['_PATCHOPERATION']._serialized_start=920
+  _globals['_PATCHOPERATION']._serialized_end=996
+  _globals['_START']._serialized_start=998
+  _globals['_START']._serialized_end=1036
+  _globals['_GAP']._serialized_start=1038
+  _globals['_GAP']._serialized_end=1121
+  _globals['_END']._serialized_start=1123
+  _globals['_END']._serialized_end=1160
+  _globals['_HEARTBEAT']._serialized_start=1162
+  _globals['_HEARTBEAT']._serialized_end=1189
+  _globals['_RECONNECT']._serialized_start=1191
+  _globals['_RECONNECT']._serialized_end=1252
 # @@protoc_insertion_point(module_scope)

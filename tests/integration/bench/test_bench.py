@@ -22,6 +22,7 @@ FIGURES: dict[str, set[str]] = {
     "file": {"mb_per_s"},
     **{f"compression-{batch}": {"records_per_s", "mb_per_s", "server_cpu_s_per_million"} for batch in (1, 50)},
     "idle": set(),
+    **{name: {"records_per_s", "mb_per_s", "record_bytes"} for name in ("delta-vehicles", "delta-book")},
     "quickmem-memory": set(),
     **{f"quickmem-{size}": {"records_per_s", "mb_per_s", "p50_ms"} for size in ("1kb", "10kb", "100kb", "1mb")},
     **{name: {"records_per_s", "mb_per_s"} for name in SCENARIOS if name.startswith("streaming-")},

@@ -128,6 +128,23 @@ def test_an_unreachable_server_exits_with_3() -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_tail_shows_the_state_and_what_changes_in_it(service: Service) -> None:
+    name = "a name that is long enough for a patch to be smaller than the whole document"
+    for n in range(3):
+        done = ratsvc("publish", "state", json.dumps({"name": name, "n": n}), "--key", "k", "--grpc", service.grpc)
+        assert done.returncode == 0
+    tail = ("tail", "state", "--until", "now", "--http", service.http)
+    done = ratsvc(*tail, "--snapshot")
+    assert next(json.loads(line) for line in done.stdout.splitlines() if line) == {"name": name, "n": 2}
+    done = ratsvc(*tail, "--delta", "--from", "earliest")
+    found = [json.loads(line) for line in done.stdout.splitlines() if '"offset"' in line]
+    assert [one.get("patch") for one in found] == [
+        None, *([{"op": "replace", "path": "/n", "value": n}] for n in (1, 2))
+    ]  # fmt: skip
+    done = ratsvc(*tail, "--snapshot", "--from", "earliest")
+    assert (done.returncode, "snapshot and from" in done.stderr) == (1, True)
+
+
 def test_commands_find_the_service_where_the_environment_tells_it_to_listen(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

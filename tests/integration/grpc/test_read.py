@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import grpc
 import grpc.aio
@@ -318,3 +319,56 @@ async def test_readers_over_the_limit_are_told_to_come_back_later() -> None:
                 await subscribe(channel, "s").read()
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             first.cancel()
+
+
+async def test_a_snapshot_comes_first_and_its_frames_say_its_point(server: Running, channel: grpc.aio.Channel) -> None:
+    for n in range(6):
+        key = "abc"[n % 3]
+        await server.broker.submit(Draft("s", [wire.record(n, key)], [key]))
+    epoch = server.broker.epoch
+    call = subscribe(channel, "s", start="", snapshot=True)
+    assert (await call.read()).start.cursor == f"{epoch}-0~6"
+    batches = [(await call.read()).batch for _ in range(3)]
+    assert [(batch.first_offset, batch.snapshot) for batch in batches] == [(4, 6), (5, 6), (6, 6)]
+    assert (await call.read()).heartbeat.cursor == f"{epoch}-6"
+    await put(server, "s", "live")
+    batch = (await call.read()).batch
+    assert (from_data_value(batch.records[0].value), batch.snapshot) == ("live", 0)
+    call.cancel()
+    call = subscribe(channel, "s", start=f"{epoch}-4~6", snapshot=True)
+    assert [(await call.read()).batch.first_offset for _ in range(4)] == [0, 5, 6, 0]
+    call.cancel()
+    with pytest.raises(grpc.aio.AioRpcError, match="snapshot and from"):
+        await subscribe(channel, "s", start="earliest", snapshot=True).read()
+
+
+async def test_a_page_of_a_snapshot_goes_on_with_the_next(server: Running, channel: grpc.aio.Channel) -> None:
+    for n in range(6):
+        key = "abc"[n % 3]
+        await server.broker.submit(Draft("s", [wire.record(n, key)], [key]))
+    stub = consumer_pb2_grpc.ConsumerServiceStub(channel)
+    first = await stub.Fetch(pb.FetchRequest(streams=["s"], snapshot=True, limit=2))
+    assert [batch.first_offset for batch in first.batches] == [4, 5]
+    assert first.next == f"{server.broker.epoch}-5~6"
+    rest = await stub.Fetch(pb.FetchRequest(streams=["s"], snapshot=True, **{"from": first.next}))
+    assert [batch.first_offset for batch in rest.batches] == [6]
+    assert rest.next == f"{server.broker.epoch}-6"
+
+
+async def test_changed_documents_come_as_patches(server: Running, channel: grpc.aio.Channel) -> None:
+    async def change(**changes: object) -> None:
+        await put(server, "s", {"name": "long enough to be worth a patch" * 3, **changes})
+
+    await change(a=1)
+    await change(a=2)
+    call = subscribe(channel, "s", delta=pb.DELTA_JSON_PATCH)
+    kinds = [(await call.read()).WhichOneof("kind") for _ in range(2)]
+    assert kinds == ["start", "batch"]
+    await change(a=datetime(2026, 1, 2, tzinfo=UTC), b=b"\x00")
+    patches = [(await call.read()).patch for _ in range(2)]
+    assert [patch.offset for patch in patches] == [2, 3]
+    operations = [(one.op, one.path, from_data_value(one.value)) for one in patches[1].operations]
+    assert operations == [("replace", "/a", datetime(2026, 1, 2, tzinfo=UTC)), ("add", "/b", b"\x00")]
+    call.cancel()
+    with pytest.raises(grpc.aio.AioRpcError, match="delta must be"):
+        await subscribe(channel, "s", delta=9).read()

@@ -148,7 +148,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def opened(self, patterns: tuple[str, ...], start: Start) -> Reader:
         subscription = self.run(self.broker.subscribe(ReadRequest(patterns, start)))
-        reader = Reader(patterns, subscription, subscription.start_offset, subscription.start_offset)
+        reader = Reader(patterns, subscription, subscription.position, subscription.position)
         self.open.append(reader)
         return reader
 

@@ -134,7 +134,9 @@ def test_lone_surrogates_are_refused(encode: Callable[[object], object], value: 
 
 
 @pytest.mark.parametrize("encode", ENCODERS)
-@pytest.mark.parametrize("value", [{1, 2}, object(), date(2026, 1, 1), 1j, [print], Point, range(3)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [{1, 2}, object(), date(2026, 1, 1), 1j, [print], Point, range(3)], ids=lambda value: type(value).__name__
+)
 def test_other_types_are_a_type_error(encode: Callable[[object], object], value: object) -> None:
     with pytest.raises(TypeError):
         encode(value)

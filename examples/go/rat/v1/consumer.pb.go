@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How changing documents are sent.
+type Delta int32
+
+const (
+	// The same as DELTA_NONE.
+	Delta_DELTA_UNSPECIFIED Delta = 0
+	// Each record is whole.
+	Delta_DELTA_NONE Delta = 1
+	// The first record of each key is whole, the next ones are patches where these are smaller; whole again after a gap.
+	Delta_DELTA_JSON_PATCH Delta = 2
+)
+
+// Enum value maps for Delta.
+var (
+	Delta_name = map[int32]string{
+		0: "DELTA_UNSPECIFIED",
+		1: "DELTA_NONE",
+		2: "DELTA_JSON_PATCH",
+	}
+	Delta_value = map[string]int32{
+		"DELTA_UNSPECIFIED": 0,
+		"DELTA_NONE":        1,
+		"DELTA_JSON_PATCH":  2,
+	}
+)
+
+func (x Delta) Enum() *Delta {
+	p := new(Delta)
+	*p = x
+	return p
+}
+
+func (x Delta) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Delta) Descriptor() protoreflect.EnumDescriptor {
+	return file_rat_v1_consumer_proto_enumTypes[0].Descriptor()
+}
+
+func (Delta) Type() protoreflect.EnumType {
+	return &file_rat_v1_consumer_proto_enumTypes[0]
+}
+
+func (x Delta) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Delta.Descriptor instead.
+func (Delta) EnumDescriptor() ([]byte, []int) {
+	return file_rat_v1_consumer_proto_rawDescGZIP(), []int{0}
+}
+
 // What happens to a reader that is too slow.
 type Overflow int32
 
@@ -65,11 +118,11 @@ func (x Overflow) String() string {
 }
 
 func (Overflow) Descriptor() protoreflect.EnumDescriptor {
-	return file_rat_v1_consumer_proto_enumTypes[0].Descriptor()
+	return file_rat_v1_consumer_proto_enumTypes[1].Descriptor()
 }
 
 func (Overflow) Type() protoreflect.EnumType {
-	return &file_rat_v1_consumer_proto_enumTypes[0]
+	return &file_rat_v1_consumer_proto_enumTypes[1]
 }
 
 func (x Overflow) Number() protoreflect.EnumNumber {
@@ -78,7 +131,7 @@ func (x Overflow) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Overflow.Descriptor instead.
 func (Overflow) EnumDescriptor() ([]byte, []int) {
-	return file_rat_v1_consumer_proto_rawDescGZIP(), []int{0}
+	return file_rat_v1_consumer_proto_rawDescGZIP(), []int{1}
 }
 
 // What a reader wants.
@@ -102,8 +155,10 @@ type SubscribeRequest struct {
 	Heartbeat *durationpb.Duration `protobuf:"bytes,8,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// Refuse with NOT_FOUND when a stream named without wildcards does not exist, instead of waiting for it.
 	MustExist bool `protobuf:"varint,9,opt,name=must_exist,json=mustExist,proto3" json:"must_exist,omitempty"`
-	// Send first the newest record of each key, then what comes.
-	Snapshot      bool `protobuf:"varint,10,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Send first the newest record of each key, then what comes. `from` may then only be `latest`, or a cursor to go on.
+	Snapshot bool `protobuf:"varint,10,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// How records whose value changes a little from one to the next of its key are sent.
+	Delta         Delta `protobuf:"varint,11,opt,name=delta,proto3,enum=rat.v1.Delta" json:"delta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +263,13 @@ func (x *SubscribeRequest) GetSnapshot() bool {
 	return false
 }
 
+func (x *SubscribeRequest) GetDelta() Delta {
+	if x != nil {
+		return x.Delta
+	}
+	return Delta_DELTA_UNSPECIFIED
+}
+
 // One page to read.
 type FetchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -222,7 +284,9 @@ type FetchRequest struct {
 	// Only records with one of these keys.
 	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	// Only records of one of these event types.
-	Events        []string `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
+	Events []string `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
+	// Give first the newest record of each key; `from` is then `latest` by default.
+	Snapshot      bool `protobuf:"varint,7,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +361,13 @@ func (x *FetchRequest) GetEvents() []string {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *FetchRequest) GetSnapshot() bool {
+	if x != nil {
+		return x.Snapshot
+	}
+	return false
 }
 
 // One page of records.
@@ -376,7 +447,7 @@ var File_rat_v1_consumer_proto protoreflect.FileDescriptor
 
 const file_rat_v1_consumer_proto_rawDesc = "" +
 	"\n" +
-	"\x15rat/v1/consumer.proto\x12\x06rat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13rat/v1/record.proto\"\xba\x02\n" +
+	"\x15rat/v1/consumer.proto\x12\x06rat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13rat/v1/record.proto\"\xdf\x02\n" +
 	"\x10SubscribeRequest\x12\x18\n" +
 	"\astreams\x18\x01 \x03(\tR\astreams\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -389,19 +460,26 @@ const file_rat_v1_consumer_proto_rawDesc = "" +
 	"\n" +
 	"must_exist\x18\t \x01(\bR\tmustExist\x12\x1a\n" +
 	"\bsnapshot\x18\n" +
-	" \x01(\bR\bsnapshot\"\xad\x01\n" +
+	" \x01(\bR\bsnapshot\x12#\n" +
+	"\x05delta\x18\v \x01(\x0e2\r.rat.v1.DeltaR\x05delta\"\xc9\x01\n" +
 	"\fFetchRequest\x12\x18\n" +
 	"\astreams\x18\x01 \x03(\tR\astreams\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\rR\x05limit\x12-\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12\x16\n" +
-	"\x06events\x18\x06 \x03(\tR\x06events\"\x89\x01\n" +
+	"\x06events\x18\x06 \x03(\tR\x06events\x12\x1a\n" +
+	"\bsnapshot\x18\a \x01(\bR\bsnapshot\"\x89\x01\n" +
 	"\rFetchResponse\x12-\n" +
 	"\abatches\x18\x01 \x03(\v2\x13.rat.v1.RecordBatchR\abatches\x12\x1f\n" +
 	"\x04gaps\x18\x02 \x03(\v2\v.rat.v1.GapR\x04gaps\x12\x12\n" +
 	"\x04next\x18\x03 \x01(\tR\x04next\x12\x14\n" +
-	"\x05ended\x18\x04 \x01(\bR\x05ended*i\n" +
+	"\x05ended\x18\x04 \x01(\bR\x05ended*D\n" +
+	"\x05Delta\x12\x15\n" +
+	"\x11DELTA_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"DELTA_NONE\x10\x01\x12\x14\n" +
+	"\x10DELTA_JSON_PATCH\x10\x02*i\n" +
 	"\bOverflow\x12\x18\n" +
 	"\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OVERFLOW_CATCH_UP\x10\x01\x12\x13\n" +
@@ -423,33 +501,35 @@ func file_rat_v1_consumer_proto_rawDescGZIP() []byte {
 	return file_rat_v1_consumer_proto_rawDescData
 }
 
-var file_rat_v1_consumer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_rat_v1_consumer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_rat_v1_consumer_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_rat_v1_consumer_proto_goTypes = []any{
-	(Overflow)(0),               // 0: rat.v1.Overflow
-	(*SubscribeRequest)(nil),    // 1: rat.v1.SubscribeRequest
-	(*FetchRequest)(nil),        // 2: rat.v1.FetchRequest
-	(*FetchResponse)(nil),       // 3: rat.v1.FetchResponse
-	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
-	(*RecordBatch)(nil),         // 5: rat.v1.RecordBatch
-	(*Gap)(nil),                 // 6: rat.v1.Gap
-	(*Frame)(nil),               // 7: rat.v1.Frame
+	(Delta)(0),                  // 0: rat.v1.Delta
+	(Overflow)(0),               // 1: rat.v1.Overflow
+	(*SubscribeRequest)(nil),    // 2: rat.v1.SubscribeRequest
+	(*FetchRequest)(nil),        // 3: rat.v1.FetchRequest
+	(*FetchResponse)(nil),       // 4: rat.v1.FetchResponse
+	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
+	(*RecordBatch)(nil),         // 6: rat.v1.RecordBatch
+	(*Gap)(nil),                 // 7: rat.v1.Gap
+	(*Frame)(nil),               // 8: rat.v1.Frame
 }
 var file_rat_v1_consumer_proto_depIdxs = []int32{
-	0, // 0: rat.v1.SubscribeRequest.overflow:type_name -> rat.v1.Overflow
-	4, // 1: rat.v1.SubscribeRequest.heartbeat:type_name -> google.protobuf.Duration
-	4, // 2: rat.v1.FetchRequest.wait:type_name -> google.protobuf.Duration
-	5, // 3: rat.v1.FetchResponse.batches:type_name -> rat.v1.RecordBatch
-	6, // 4: rat.v1.FetchResponse.gaps:type_name -> rat.v1.Gap
-	1, // 5: rat.v1.ConsumerService.Subscribe:input_type -> rat.v1.SubscribeRequest
-	2, // 6: rat.v1.ConsumerService.Fetch:input_type -> rat.v1.FetchRequest
-	7, // 7: rat.v1.ConsumerService.Subscribe:output_type -> rat.v1.Frame
-	3, // 8: rat.v1.ConsumerService.Fetch:output_type -> rat.v1.FetchResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	1, // 0: rat.v1.SubscribeRequest.overflow:type_name -> rat.v1.Overflow
+	5, // 1: rat.v1.SubscribeRequest.heartbeat:type_name -> google.protobuf.Duration
+	0, // 2: rat.v1.SubscribeRequest.delta:type_name -> rat.v1.Delta
+	5, // 3: rat.v1.FetchRequest.wait:type_name -> google.protobuf.Duration
+	6, // 4: rat.v1.FetchResponse.batches:type_name -> rat.v1.RecordBatch
+	7, // 5: rat.v1.FetchResponse.gaps:type_name -> rat.v1.Gap
+	2, // 6: rat.v1.ConsumerService.Subscribe:input_type -> rat.v1.SubscribeRequest
+	3, // 7: rat.v1.ConsumerService.Fetch:input_type -> rat.v1.FetchRequest
+	8, // 8: rat.v1.ConsumerService.Subscribe:output_type -> rat.v1.Frame
+	4, // 9: rat.v1.ConsumerService.Fetch:output_type -> rat.v1.FetchResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_rat_v1_consumer_proto_init() }
@@ -463,7 +543,7 @@ func file_rat_v1_consumer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rat_v1_consumer_proto_rawDesc), len(file_rat_v1_consumer_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -175,7 +175,10 @@ type RecordBatch struct {
 	// When the records were committed.
 	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	// One offset a record, where they do not follow one another (a filtered read); else empty.
-	Offsets       []uint64 `protobuf:"varint,5,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`
+	Offsets []uint64 `protobuf:"varint,5,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`
+	// The point of the snapshot that these records belong to: a cursor within it is `<epoch>-<offset>~<point>`.
+	// 0: they belong to none.
+	Snapshot      uint64 `protobuf:"varint,6,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +248,13 @@ func (x *RecordBatch) GetOffsets() []uint64 {
 	return nil
 }
 
+func (x *RecordBatch) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
 // What a subscription is sent: records, or a word about them.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -258,6 +268,7 @@ type Frame struct {
 	//	*Frame_End
 	//	*Frame_Heartbeat
 	//	*Frame_Reconnect
+	//	*Frame_Patch
 	Kind          isFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,6 +365,15 @@ func (x *Frame) GetReconnect() *Reconnect {
 	return nil
 }
 
+func (x *Frame) GetPatch() *Patch {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Patch); ok {
+			return x.Patch
+		}
+	}
+	return nil
+}
+
 type isFrame_Kind interface {
 	isFrame_Kind()
 }
@@ -388,6 +408,11 @@ type Frame_Reconnect struct {
 	Reconnect *Reconnect `protobuf:"bytes,6,opt,name=reconnect,proto3,oneof"`
 }
 
+type Frame_Patch struct {
+	// A record whose value is what the operations make of the record of its stream and key before it.
+	Patch *Patch `protobuf:"bytes,7,opt,name=patch,proto3,oneof"`
+}
+
 func (*Frame_Start) isFrame_Kind() {}
 
 func (*Frame_Batch) isFrame_Kind() {}
@@ -399,6 +424,172 @@ func (*Frame_End) isFrame_Kind() {}
 func (*Frame_Heartbeat) isFrame_Kind() {}
 
 func (*Frame_Reconnect) isFrame_Kind() {}
+
+func (*Frame_Patch) isFrame_Kind() {}
+
+// A record, told by what changed.
+type Patch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stream's name.
+	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The record's offset.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// When it was committed.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Its key; records without one are one document per stream.
+	Key string `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	// Its event type.
+	Event string `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
+	// Its headers.
+	Headers map[string]string `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What makes its value of the one before it, in order.
+	Operations    []*PatchOperation `protobuf:"bytes,7,rep,name=operations,proto3" json:"operations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Patch) Reset() {
+	*x = Patch{}
+	mi := &file_rat_v1_record_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Patch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Patch) ProtoMessage() {}
+
+func (x *Patch) ProtoReflect() protoreflect.Message {
+	mi := &file_rat_v1_record_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Patch.ProtoReflect.Descriptor instead.
+func (*Patch) Descriptor() ([]byte, []int) {
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Patch) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Patch) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Patch) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Patch) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Patch) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Patch) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Patch) GetOperations() []*PatchOperation {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+// One operation of a patch (RFC 6902).
+type PatchOperation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `add`, `replace` or `remove`.
+	Op string `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	// Where, as a JSON Pointer (RFC 6901); never empty.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The value to add, or to replace with.
+	Value         *DataValue `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PatchOperation) Reset() {
+	*x = PatchOperation{}
+	mi := &file_rat_v1_record_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PatchOperation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PatchOperation) ProtoMessage() {}
+
+func (x *PatchOperation) ProtoReflect() protoreflect.Message {
+	mi := &file_rat_v1_record_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PatchOperation.ProtoReflect.Descriptor instead.
+func (*PatchOperation) Descriptor() ([]byte, []int) {
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PatchOperation) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *PatchOperation) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PatchOperation) GetValue() *DataValue {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
 
 // Where a subscription starts.
 type Start struct {
@@ -413,7 +604,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_rat_v1_record_proto_msgTypes[3]
+	mi := &file_rat_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +616,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_rat_v1_record_proto_msgTypes[3]
+	mi := &file_rat_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +629,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_rat_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Start) GetCursor() string {
@@ -472,7 +663,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_rat_v1_record_proto_msgTypes[4]
+	mi := &file_rat_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +675,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_rat_v1_record_proto_msgTypes[4]
+	mi := &file_rat_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +688,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_rat_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Gap) GetFrom() string {
@@ -541,7 +732,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_rat_v1_record_proto_msgTypes[5]
+	mi := &file_rat_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +744,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_rat_v1_record_proto_msgTypes[5]
+	mi := &file_rat_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +757,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_rat_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *End) GetCursor() string {
@@ -594,7 +785,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_rat_v1_record_proto_msgTypes[6]
+	mi := &file_rat_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +797,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_rat_v1_record_proto_msgTypes[6]
+	mi := &file_rat_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +810,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_rat_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Heartbeat) GetCursor() string {
@@ -644,7 +835,7 @@ type Reconnect struct {
 
 func (x *Reconnect) Reset() {
 	*x = Reconnect{}
-	mi := &file_rat_v1_record_proto_msgTypes[7]
+	mi := &file_rat_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +847,7 @@ func (x *Reconnect) String() string {
 func (*Reconnect) ProtoMessage() {}
 
 func (x *Reconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_rat_v1_record_proto_msgTypes[7]
+	mi := &file_rat_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +860,7 @@ func (x *Reconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconnect.ProtoReflect.Descriptor instead.
 func (*Reconnect) Descriptor() ([]byte, []int) {
-	return file_rat_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_rat_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reconnect) GetCursor() string {
@@ -705,21 +896,40 @@ const file_rat_v1_record_proto_rawDesc = "" +
 	"\aheaders\x18\x04 \x03(\v2\x1b.rat.v1.Record.HeadersEntryR\aheaders\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd8\x01\n" +
 	"\vRecordBatch\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12(\n" +
 	"\arecords\x18\x02 \x03(\v2\x0e.rat.v1.RecordR\arecords\x12!\n" +
 	"\ffirst_offset\x18\x03 \x01(\x04R\vfirstOffset\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
-	"\aoffsets\x18\x05 \x03(\x04R\aoffsets\"\x8b\x02\n" +
+	"\aoffsets\x18\x05 \x03(\x04R\aoffsets\x12\x1a\n" +
+	"\bsnapshot\x18\x06 \x01(\x04R\bsnapshot\"\xb2\x02\n" +
 	"\x05Frame\x12%\n" +
 	"\x05start\x18\x01 \x01(\v2\r.rat.v1.StartH\x00R\x05start\x12+\n" +
 	"\x05batch\x18\x02 \x01(\v2\x13.rat.v1.RecordBatchH\x00R\x05batch\x12\x1f\n" +
 	"\x03gap\x18\x03 \x01(\v2\v.rat.v1.GapH\x00R\x03gap\x12\x1f\n" +
 	"\x03end\x18\x04 \x01(\v2\v.rat.v1.EndH\x00R\x03end\x121\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x11.rat.v1.HeartbeatH\x00R\theartbeat\x121\n" +
-	"\treconnect\x18\x06 \x01(\v2\x11.rat.v1.ReconnectH\x00R\treconnectB\x06\n" +
-	"\x04kind\"5\n" +
+	"\treconnect\x18\x06 \x01(\v2\x11.rat.v1.ReconnectH\x00R\treconnect\x12%\n" +
+	"\x05patch\x18\a \x01(\v2\r.rat.v1.PatchH\x00R\x05patchB\x06\n" +
+	"\x04kind\"\xb9\x02\n" +
+	"\x05Patch\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x14\n" +
+	"\x05event\x18\x05 \x01(\tR\x05event\x124\n" +
+	"\aheaders\x18\x06 \x03(\v2\x1a.rat.v1.Patch.HeadersEntryR\aheaders\x126\n" +
+	"\n" +
+	"operations\x18\a \x03(\v2\x16.rat.v1.PatchOperationR\n" +
+	"operations\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"]\n" +
+	"\x0ePatchOperation\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12'\n" +
+	"\x05value\x18\x03 \x01(\v2\x11.rat.v1.DataValueR\x05value\"5\n" +
 	"\x05Start\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\"n\n" +
@@ -758,38 +968,46 @@ func file_rat_v1_record_proto_rawDescGZIP() []byte {
 }
 
 var file_rat_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rat_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_rat_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_rat_v1_record_proto_goTypes = []any{
 	(GapReason)(0),                // 0: rat.v1.GapReason
 	(*Record)(nil),                // 1: rat.v1.Record
 	(*RecordBatch)(nil),           // 2: rat.v1.RecordBatch
 	(*Frame)(nil),                 // 3: rat.v1.Frame
-	(*Start)(nil),                 // 4: rat.v1.Start
-	(*Gap)(nil),                   // 5: rat.v1.Gap
-	(*End)(nil),                   // 6: rat.v1.End
-	(*Heartbeat)(nil),             // 7: rat.v1.Heartbeat
-	(*Reconnect)(nil),             // 8: rat.v1.Reconnect
-	nil,                           // 9: rat.v1.Record.HeadersEntry
-	(*DataValue)(nil),             // 10: rat.v1.DataValue
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Patch)(nil),                 // 4: rat.v1.Patch
+	(*PatchOperation)(nil),        // 5: rat.v1.PatchOperation
+	(*Start)(nil),                 // 6: rat.v1.Start
+	(*Gap)(nil),                   // 7: rat.v1.Gap
+	(*End)(nil),                   // 8: rat.v1.End
+	(*Heartbeat)(nil),             // 9: rat.v1.Heartbeat
+	(*Reconnect)(nil),             // 10: rat.v1.Reconnect
+	nil,                           // 11: rat.v1.Record.HeadersEntry
+	nil,                           // 12: rat.v1.Patch.HeadersEntry
+	(*DataValue)(nil),             // 13: rat.v1.DataValue
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_rat_v1_record_proto_depIdxs = []int32{
-	10, // 0: rat.v1.Record.value:type_name -> rat.v1.DataValue
-	9,  // 1: rat.v1.Record.headers:type_name -> rat.v1.Record.HeadersEntry
+	13, // 0: rat.v1.Record.value:type_name -> rat.v1.DataValue
+	11, // 1: rat.v1.Record.headers:type_name -> rat.v1.Record.HeadersEntry
 	1,  // 2: rat.v1.RecordBatch.records:type_name -> rat.v1.Record
-	11, // 3: rat.v1.RecordBatch.time:type_name -> google.protobuf.Timestamp
-	4,  // 4: rat.v1.Frame.start:type_name -> rat.v1.Start
+	14, // 3: rat.v1.RecordBatch.time:type_name -> google.protobuf.Timestamp
+	6,  // 4: rat.v1.Frame.start:type_name -> rat.v1.Start
 	2,  // 5: rat.v1.Frame.batch:type_name -> rat.v1.RecordBatch
-	5,  // 6: rat.v1.Frame.gap:type_name -> rat.v1.Gap
-	6,  // 7: rat.v1.Frame.end:type_name -> rat.v1.End
-	7,  // 8: rat.v1.Frame.heartbeat:type_name -> rat.v1.Heartbeat
-	8,  // 9: rat.v1.Frame.reconnect:type_name -> rat.v1.Reconnect
-	0,  // 10: rat.v1.Gap.reason:type_name -> rat.v1.GapReason
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 6: rat.v1.Frame.gap:type_name -> rat.v1.Gap
+	8,  // 7: rat.v1.Frame.end:type_name -> rat.v1.End
+	9,  // 8: rat.v1.Frame.heartbeat:type_name -> rat.v1.Heartbeat
+	10, // 9: rat.v1.Frame.reconnect:type_name -> rat.v1.Reconnect
+	4,  // 10: rat.v1.Frame.patch:type_name -> rat.v1.Patch
+	14, // 11: rat.v1.Patch.time:type_name -> google.protobuf.Timestamp
+	12, // 12: rat.v1.Patch.headers:type_name -> rat.v1.Patch.HeadersEntry
+	5,  // 13: rat.v1.Patch.operations:type_name -> rat.v1.PatchOperation
+	13, // 14: rat.v1.PatchOperation.value:type_name -> rat.v1.DataValue
+	0,  // 15: rat.v1.Gap.reason:type_name -> rat.v1.GapReason
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_rat_v1_record_proto_init() }
@@ -805,6 +1023,7 @@ func file_rat_v1_record_proto_init() {
 		(*Frame_End)(nil),
 		(*Frame_Heartbeat)(nil),
 		(*Frame_Reconnect)(nil),
+		(*Frame_Patch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -812,7 +1031,7 @@ func file_rat_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rat_v1_record_proto_rawDesc), len(file_rat_v1_record_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
