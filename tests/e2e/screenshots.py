@@ -32,6 +32,7 @@ class Shot:
 
 
 SHOTS = (
+    Shot("dashboard", "/ui/", ("#streams-rows tr:nth-child(8)", "#streams-rows tr:nth-child(5).busy")),
     Shot(
         "demo",
         "/ui/demo.html",

@@ -39,7 +39,7 @@ const TILES = [
   ["Delivered", (s) => `${short(s.delivered ?? NaN)}/s`, (s) => `${bytes(s.deliveredBytes ?? 0)}/s out`, "delivered"],
   ["Latency, median", (s) => seconds(s.deliveryHalf ?? NaN), (s) => `99 % below ${seconds(s.deliveryMost ?? NaN)}`, "deliveryHalf"],
   ["Readers", (s) => count(s.live + s.catchingUp), (s) => (s.catchingUp ? `${count(s.catchingUp)} catching up` : s.live ? "all live" : "none connected"), "live"],
-  ["Log", (s) => bytes(s.log), (_, status) => `${short(status.figures.log_records)} records, ${status.memory.durable ? "on disk" : "in memory"}`, "log"],
+  ["Log", (s) => bytes(s.log), (_, status) => `${short(status.figures.log_records)} records, ${status.memory.durable ? "disk" : "memory"}`, "log"],
   ["Memory", (s) => bytes(s.resident), (s) => `CPU ${Math.round(100 * (s.processor ?? 0))} %, queue ${bytes(s.queue)}`, "resident"],
 ];
 
