@@ -7,6 +7,7 @@ nearest known one. Nested settings have `__` in the environment: `RATSVC_LIMITS_
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -218,6 +219,9 @@ class Settings(BaseSettings):
     """Whether the first publish makes a stream."""
     metrics_top_streams: Annotated[int, Field(ge=0, le=1000)] = 0
     """For how many streams, those with the most bytes, `/metrics` has figures with their names; 0: for none."""
+    show_connections: bool | None = None
+    """Whether `/v1/connections` and the dashboard tell who is connected: addresses, user agents, streams. Unset: where
+    HTTP listens on a loopback address, and nowhere else."""
     log_format: Literal["pretty", "json"] = "pretty"
     """How the service's own log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -251,6 +255,17 @@ class Settings(BaseSettings):
     def drain_timeout_s(self) -> float:
         """When readers who did not go in a drain are cut: the rest of `stop_timeout_s` is for closing."""
         return max(1.0, self.stop_timeout_s - CLOSING_S)
+
+    @property
+    def connections_are_shown(self) -> bool:
+        """Whether the service tells who is connected."""
+        if self.show_connections is not None:
+            return self.show_connections
+        host = self.http.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     def general_retention(self) -> Retention:
         """What is kept of a stream for which no pattern says anything."""

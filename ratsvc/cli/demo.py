@@ -65,8 +65,9 @@ def _announce(http: str, grpc: str, paths: Iterable[str]) -> None:
     demos = "".join(f"\n       {http}{path}" for path in paths)
     typer.echo(f"""ratsvc is ready: HTTP {http}  gRPC {grpc}
 
-Open   {http}/ui/       five live feeds
-       {http}/docs      the HTTP API
+Open   {http}/ui/                the dashboard
+       {http}/ui/demo.html       five live feeds
+       {http}/docs               the HTTP API
 
        the in-process API, each page with its source:{demos}
 

@@ -14,9 +14,13 @@ from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from ratsvc.core.run import cut, pieces
 from ratsvc.core.trace import Traced
+
+if TYPE_CHECKING:
+    from ratsvc.core.journey import Journey
 
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
@@ -57,6 +61,8 @@ class Draft:
     """The records as they came, where they came as one run."""
     size: int = field(default=0)
     """Bytes of all records."""
+    journey: Journey | None = None
+    """What is told of it, where its publisher asked."""
     trace: Traced | None = None
     """What of it is traced."""
 

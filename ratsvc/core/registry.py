@@ -44,6 +44,10 @@ class StreamInfo:
     purged_through: int = 0
     """`evicted_through` when the stream was last purged or deleted."""
     readers: int = 0
+    total_records: int = 0
+    """Committed since the service began."""
+    total_bytes: int = 0
+    """Of those records."""
 
 
 class Registry:

@@ -23,6 +23,7 @@ from ratsvc.core.retention import Retention
 from ratsvc.core.segqueue import SegQueue
 from ratsvc.core.tail import Tail
 from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.flow.connections import Connections
 from ratsvc.flow.deltas import Deltas
 from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
 from ratsvc.flow.hub import Hub
@@ -67,6 +68,7 @@ class Broker:
         self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
         self.deltas = Deltas(limits.delta_bytes)
         self.subscriptions: dict[Subscription, None] = {}
+        self.connections = Connections()
         self.uploads = Uploads(self)
         self.drain_event = asyncio.Event()
         self._drain_spread_s = self._drained_at = 0.0
@@ -378,6 +380,9 @@ class Broker:
             self.tail.add(batch)
             self.figures.records += len(batch)
             self.figures.bytes += batch.size
+            if info := self.log.registry.find(batch.stream):
+                info.total_records += len(batch)
+                info.total_bytes += batch.size
         self.snapshots.committed(batches)
 
     async def _tick(self) -> None:

@@ -75,6 +75,21 @@ class Wire(Protocol):
         """How bytes are framed on it."""
 
 
+class Sent:
+    """Where it is counted what a reader was sent, in bytes."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+
+class Sender(Protocol):
+    """What writes to a reader, and counts its bytes."""
+
+    sent: int
+
+
 class Subscription:
     """Made by `Broker.subscribe`; used as a context manager. Read by one task."""
 
@@ -104,6 +119,8 @@ class Subscription:
         self.at_end = False
         self.format = "opening"
         """The name of the format that it is read in, once its response has begun."""
+        self.sender: Sender = Sent()
+        """What writes to the reader."""
         self.is_live = False
         """Whether it is in a lane."""
         self.reason = "client"
@@ -172,6 +189,22 @@ class Subscription:
     def figures(self) -> Figures:
         """Where what is delivered is counted."""
         return self._broker.figures
+
+    @property
+    def lag(self) -> int:
+        """How many offsets the newest record that may be for this reader is ahead of it; of all streams with a
+        pattern."""
+        log, selection = self._broker.log, self._selection
+        if self.is_live:
+            return 0
+        newest = log.last_offset
+        if not selection.wild:
+            newest = max((info.last_offset for info in selection.streams.values()), default=0)
+        return max(0, newest - self.position)
+
+    def reads(self, stream: str) -> bool:
+        """Whether a stream is among those that it reads."""
+        return stream in self._selection.streams
 
     @property
     def tracing(self) -> Tracing | None:

@@ -242,6 +242,16 @@ class Hub:
                     lane.publish(ready)
             selection.wake()
 
+    def readers(self, stream: str) -> tuple[Counter[str], int]:
+        """A stream's live readers by format, and how many others it has."""
+        live: Counter[str] = Counter()
+        users = 0
+        for selection in self._of_stream.get(stream, ()):
+            users += selection.users
+            for lane in selection.lanes.values():
+                live[lane.encoder.name] += len(lane.members)
+        return +live, users - live.total()
+
     def live_readers(self, batches: Sequence[Batch]) -> Counter[str]:
         """How many readers batches are written to at once, by format."""
         found: Counter[str] = Counter()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ import structlog
 
 from ratsvc.core.dedupe import Claim
 from ratsvc.core.figures import Figures
+from ratsvc.core.journey import FollowedBatch
 from ratsvc.core.record import Batch, Draft
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.segqueue import SegQueue
@@ -208,6 +210,8 @@ class Sequencer:
             self._tracing.committed(batches, began, ended, delivered, self._hub.live_readers)
         for publish, ack in acks:
             self._figures.delivery_seconds.observe(delivered - publish.at)
+            if publish.draft.journey is not None:
+                self._tell(publish, acks, (began, ended, delivered))
             if not publish.done.done():
                 publish.done.set_result(ack)
 
@@ -221,6 +225,14 @@ class Sequencer:
             figures.commit_seconds.observe(ended - began)
             figures.commit_records.observe(sum(map(len, batches)))
 
+    def _tell(self, publish: _Publish, acks: list[tuple[_Publish, Ack]], times: tuple[float, float, float]) -> None:
+        """Tells a publish's journey of its commit: when it began, when it ended, and when it was delivered."""
+        journey = publish.draft.journey
+        assert journey is not None
+        journey.steps |= zip(("queued", "commit_began", "committed", "delivered"), (publish.at, *times), strict=True)
+        journey.readers, journey.others = self._hub.readers(publish.draft.stream)
+        journey.commit_publishes, journey.commit_records = len(acks), sum(ack.stored for _, ack in acks)
+
     async def _place(
         self, draft: Draft, offset: int, now: int, uptime: int, claims: list[Claim]
     ) -> tuple[Ack, Batch | None]:
@@ -233,7 +245,8 @@ class Sequencer:
         if info.ended:
             raise StreamEnded(f"stream {draft.stream!r} was ended and takes no more records", field="stream")
         last = offset + count - dropped - 1
-        batch = Batch(
+        make = Batch if draft.journey is None else partial(FollowedBatch, draft.journey)
+        batch = make(
             draft.stream,
             range(offset, last + 1),
             now,

@@ -217,6 +217,16 @@ class Upload:
     ) -> None:
         self._uploads.closed(self._key, self)
 
+    @property
+    def stream(self) -> str:
+        """Where it goes."""
+        return self._announced.stream
+
+    @property
+    def received(self) -> int:
+        """Bytes of the file that have come."""
+        return self._sent.size
+
     def gives_way_to(self, announced: Announced) -> bool:
         """Whether another call may be the same upload, which goes on after a break, or a newer incarnation.
 

@@ -18,6 +18,7 @@ from ratsvc.core.record import Batch, Gap, Item
 from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import MAX_FRAME_BYTES, Frames, fitting, framed_bytes, gap_message
 from ratsvc.grpc_api import reading
+from ratsvc.grpc_api.peer import peer_of
 from ratsvc.grpc_api.status import abort, only, parsed, unary
 from ratsvc.grpc_api.writing import GONE, Answers
 
@@ -46,8 +47,12 @@ class Consumer:
         try:
             data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
-            with await self._broker.subscribe(request) as subscription:
-                subscription.format = "grpc"
+            opened, peer = self._broker.connections.opened, peer_of(context)
+            with (
+                await self._broker.subscribe(request) as subscription,
+                opened(peer, "grpc", subscription, request.streams),
+            ):
+                subscription.format, subscription.sender = "grpc", answers
                 await answers.write(self._frames.start(subscription.start.offset, subscription.start.point))
                 while items := await subscription.next():
                     await self._tell(items, answers)

@@ -23,6 +23,7 @@ from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsu
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api import upload
 from ratsvc.grpc_api.envelope import parse
+from ratsvc.grpc_api.peer import peer_of
 from ratsvc.grpc_api.status import abort, guarded, single, status_of, unary
 from ratsvc.grpc_api.writing import GONE, Answers, Stalled
 from ratsvc.names import check_name
@@ -66,6 +67,10 @@ class Producer:
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""
         call = _PublishCall(self, self._broker, context)
+        with self._broker.connections.opened(peer_of(context), "grpc", call):
+            await self._run(call, context)
+
+    async def _run(self, call: _PublishCall, context: Context) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(call.write())
@@ -87,7 +92,7 @@ class Producer:
         """A file in chunks. What was stored stays when the upload breaks off."""
 
         async def run() -> bytes:
-            return (await upload.take(self._broker, requests)).SerializeToString()
+            return (await upload.take(self._broker, requests, peer_of(context))).SerializeToString()
 
         return await guarded(context, run())
 
@@ -146,17 +151,20 @@ class _PublishCall:
         self._room = asyncio.Event()
         self._room.set()
         self.half_closed = False
+        self.stream = ""
+        self.received = 0
 
     async def read(self) -> None:
         """Parses and queues until the producer is done, or the service drains."""
-        stream, number = "", 0
+        number = 0
         try:
             while (data := await self._context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 number += 1
+                self.received += len(data)
                 outcome: asyncio.Future[Ack] | RatError
                 try:
-                    draft = self._producer.draft(data, stream)
-                    stream = draft.stream
+                    draft = self._producer.draft(data, self.stream)
+                    self.stream = draft.stream
                     outcome = self._broker.submit(draft)
                 except RatError as error:
                     outcome = error

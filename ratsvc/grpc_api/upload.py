@@ -9,13 +9,14 @@ from rat.v1 import producer_pb2 as pb
 from ratsvc.core.upload import Announced, Standing
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Broker
+from ratsvc.flow.connections import Peer
 from ratsvc.flow.upload import Upload
 from ratsvc.grpc_api.status import parsed
 
 _CHUNK_TAG = b"\x12"  # UploadRequest.chunk: field 2, length-delimited
 
 
-async def take(broker: Broker, requests: AsyncIterator[bytes]) -> pb.UploadResponse:
+async def take(broker: Broker, requests: AsyncIterator[bytes], peer: Peer) -> pb.UploadResponse:
     """Takes all parts of an upload: one start, then chunks, then one end.
 
     Raises:
@@ -28,7 +29,10 @@ async def take(broker: Broker, requests: AsyncIterator[bytes]) -> pb.UploadRespo
         break
     if start is None or start.WhichOneof("part") != "start":
         raise InvalidArgument("an upload begins with its start", field="part")
-    with await broker.uploads.open(_announced(start.start)) as upload:
+    with (
+        await broker.uploads.open(_announced(start.start)) as upload,
+        broker.connections.opened(peer, "upload", upload),
+    ):
         end = await _chunks(requests, upload)
         standing = await upload.finish(end.sha256)
     return pb.UploadResponse(

@@ -37,6 +37,8 @@ class Answers:
         self._context = context
         self._stall_s = stall_s
         self._begun = False
+        self.sent = 0
+        """Bytes of messages sent."""
 
     async def write(self, message: bytes) -> None:
         """Sends a message; returns when the peer's window has let all of it out.
@@ -51,6 +53,7 @@ class Answers:
                     await self._context.send_initial_metadata(answer_metadata())
                     self._begun = True
                 await self._context.write(message)
+                self.sent += len(message)
         except TimeoutError:
             _log.info("call_cut", reason="stalled", waiting_bytes=len(message))
             detail = f"nothing was taken of this call's answers for {self._stall_s:g} s"

@@ -17,6 +17,7 @@ from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.openapi import Provider
 from ratsvc.http_api.operations import Operations
 from ratsvc.http_api.publish import Publish
+from ratsvc.http_api.status import StatusRoutes
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
 from ratsvc.http_api.web import Web
@@ -39,7 +40,7 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
         openapi_provider_class=Provider,
     )
     web = Web(guest.links if guest else "")
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), web):
+    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), web):
         routes.add_to(app)
     app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
     if broker.settings.debug_token is not None:

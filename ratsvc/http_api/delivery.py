@@ -20,7 +20,7 @@ from time import monotonic, perf_counter
 import structlog
 
 from ratsvc.core.record import Encoding, Framing, Gap, Item
-from ratsvc.flow.follow import Subscription
+from ratsvc.flow.follow import Sent, Subscription
 from ratsvc.formats import Format, GzipBody, encode_items
 from ratsvc.settings import Settings
 
@@ -62,15 +62,17 @@ async def body(
     """The response's body. Closes the subscription when it is over, however that comes."""
     with subscription:
         subscription.format = fmt.name
+        wire = _Wire(transport, settings, coding) if transport is not None else None
+        subscription.sender = wire or Sent()
         start = fmt.start(subscription.start.offset, subscription.start.point)
         if coding is not None:
             start = coding.start(start)
         if start:
             yield start
-        if transport is None:
+        if wire is None:
             async for data in _yielded(subscription, fmt, coding):
                 yield data
-        elif not await _written(subscription, fmt, _Wire(transport, settings, coding)):
+        elif not await _written(subscription, fmt, wire):
             return
         if coding is not None:
             yield coding.end()
@@ -81,6 +83,7 @@ async def _yielded(subscription: Subscription, fmt: Format, coding: GzipBody | N
         if _breaks(fmt, items, subscription):
             raise ConnectionAbortedError("a gap, in a format that has no room for it")
         for data in _encoded(subscription, fmt, items, coding):
+            subscription.sender.sent += len(data)
             yield bytes(data)
             await asyncio.sleep(0)
 
@@ -141,8 +144,8 @@ class _Wire:
     """One reader's connection, as the hub and the catch-up write to it."""
 
     __slots__ = (
-        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_sent", "_stall_s", "_transport", "_writer", "coding",
-        "reason",
+        "_chunked", "_frame", "_max", "_moved", "_moved_at", "_stall_s", "_transport", "_writer", "coding", "reason",
+        "sent",
     )  # fmt: skip
 
     def __init__(self, transport: ClientTransport, settings: Settings, coding: GzipBody | None) -> None:
@@ -152,7 +155,8 @@ class _Wire:
         self._frame = chunk if transport.chunked else plain
         self._max = settings.limits.reader_bytes
         self._stall_s = settings.stall_timeout_s
-        self._sent = 0
+        self.sent = 0
+        """Bytes written, their framing included."""
         self.reason = "client"
         self.coding = coding
         """Compresses what is written; None: nothing does."""
@@ -184,10 +188,10 @@ class _Wire:
         """Writes framed bytes; a view goes out between its framing, from where the record is."""
         if type(data) is memoryview and self._chunked:
             head = b"%x\r\n" % len(data)
-            self._sent += len(head) + len(data) + 2
+            self.sent += len(head) + len(data) + 2
             self._transport.writelines((head, data, b"\r\n"))
         else:
-            self._sent += len(data)
+            self.sent += len(data)
             self._transport.write(data)
 
     async def drained(self) -> bool:
@@ -218,7 +222,7 @@ class _Wire:
 
     def _stalled(self, waiting: int) -> bool:
         """Whether the reader has taken nothing for too long, with `waiting` bytes to take."""
-        taken = self._sent - waiting
+        taken = self.sent - waiting
         now = monotonic()
         if taken != self._moved:
             self._moved, self._moved_at = taken, now

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from ratsvc.errors import RequestTimeout, TooLarge
+from ratsvc.flow.connections import Peer
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import Reply
 from ratsvc.settings import Limits
@@ -38,6 +39,13 @@ _DEFAULTS = (
 
 class ClientGone(Exception):
     """The client left before it had sent its whole request."""
+
+
+def peer_of(scope: Scope) -> Peer:
+    """Who sends a request."""
+    host, port = scope.get("client") or ("", 0)
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return Peer.of("http", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", agent.decode("latin-1"))
 
 
 class Exchange:
@@ -67,6 +75,11 @@ class Exchange:
         self.head = head
         self.scope["extensions"][HEAD] = head
         return head
+
+    @property
+    def peer(self) -> Peer:
+        """Who asks."""
+        return peer_of(self.scope)
 
     @property
     def must_close(self) -> bool:

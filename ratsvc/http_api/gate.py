@@ -40,6 +40,8 @@ SMALL_BODY_BYTES = 16 * 1024
 #: The endpoint that is served here.
 PUBLISH = "publish"
 _SHOWN_PATH_BYTES = 256
+#: What is asked for again and again by those who watch: not news.
+_WATCHED = head.PROBES | {"/v1/status", "/v1/connections", "/v1/streams"}
 
 log = structlog.get_logger("ratsvc.http")
 
@@ -207,7 +209,7 @@ def log_failure(error: Exception) -> None:
 def _log_access(exchange: Exchange, seconds: float) -> None:
     scope = exchange.scope
     path = scope["raw_path"][:_SHOWN_PATH_BYTES].decode("ascii", "backslashreplace")
-    (log.debug if path in head.PROBES else log.info)(
+    (log.debug if path in _WATCHED else log.info)(
         "request",
         method=ascii(scope["method"])[1:-1][:16],
         path=path if path.isprintable() else ascii(path),

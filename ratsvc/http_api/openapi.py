@@ -13,8 +13,10 @@ from werkzeug.routing import Rule
 
 from ratsvc.http_api import problem
 from ratsvc.http_api.publish import MEDIA_TYPES, Published, PublishParameters
+from ratsvc.http_api.status import ConnectionPage, Status
 from ratsvc.http_api.streams import StreamPage
 
+_REFERRED = (StreamPage, Published, Status, ConnectionPage)
 STREAM = "/v1/streams/{name}"
 READS = (STREAM, "/v1/subscribe")
 FORMATS = {
@@ -71,7 +73,7 @@ class Provider(OpenAPIProvider):
         document = super().schema()
         paths, schemas = document["paths"], document["components"]["schemas"]
         # quart-schema loses the types that msgspec's schemas refer to.
-        schemas |= msgspec.json.schema_components([StreamPage], ref_template="#/components/schemas/{name}")[1]
+        schemas |= msgspec.json.schema_components(_REFERRED, ref_template="#/components/schemas/{name}")[1]
         schemas["Problem"] = _PROBLEM
         paths[STREAM]["post"] = self._publish(paths[STREAM]["put"]["parameters"][:1])
         for path in READS:

@@ -88,6 +88,12 @@ class CrossSite(InvalidArgument):
     slug, title, grpc_code, http_status = "cross-site", "Cross-site request", 7, 403
 
 
+class NotShown(RatError):
+    """The service does not tell who is connected: see the setting show_connections."""
+
+    slug, title, grpc_code, http_status = "not-shown", "Not shown", 7, 403
+
+
 class Unauthenticated(RatError):
     """Credentials are needed, and there were none, or wrong ones."""
 

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from ratsvc.core.dedupe import KEY_PREFIX
+from ratsvc.core.journey import Journey
 from ratsvc.core.record import Draft, ProducerRef
 from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Ack, Broker
@@ -62,6 +63,44 @@ class PublishParameters(msgspec.Struct):
     upload_id: Annotated[str, Meta(description="For a file: an id, so that it can go on after a break")] = ""
     position: Annotated[int, Meta(description="For a file: at which of its bytes the body begins", ge=0)] = 0
     end: Annotated[bool, Meta(description="For a file: ends the stream after it")] = False
+    journey: Annotated[bool, Meta(description="The response tells how each step of the publish went")] = False
+
+
+class EncodingView(msgspec.Struct):
+    """How the published records were encoded in a format, and for how many more uses it was shared."""
+
+    format: str
+    bytes: int
+    us: float
+    shared: int
+
+
+class JourneyView(msgspec.Struct):
+    """A publish on its way: when each step was done, in µs since its head was read; what it was committed with; its
+    encodings until the acknowledgement; its live readers by format, and how many others there are."""
+
+    steps: dict[str, float]
+    commit_publishes: int
+    commit_records: int
+    encodings: list[EncodingView]
+    readers: dict[str, int]
+    others: int
+
+    @classmethod
+    def of(cls, journey: Journey) -> JourneyView:
+        """A journey that is over."""
+        began = journey.steps["received"]
+        return cls(
+            {step: round((at - began) * 1e6, 1) for step, at in journey.steps.items()},
+            journey.commit_publishes,
+            journey.commit_records,
+            [
+                EncodingView(one.format, one.bytes, round(one.seconds * 1e6, 1), one.shared)
+                for one in journey.encodings.values()
+            ],
+            journey.readers,
+            journey.others,
+        )
 
 
 class Published(msgspec.Struct):
@@ -74,6 +113,7 @@ class Published(msgspec.Struct):
     stored: int
     duplicates: int
     epoch: str
+    journey: JourneyView | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(slots=True)
@@ -81,9 +121,11 @@ class _Order:
     """A publish request, checked."""
 
     stream: str
+    media_type: str
     splitter: Splitter
     producer: ProducerRef | None
     whole: bool
+    journey: Journey | None
 
 
 @dataclass(slots=True)
@@ -95,6 +137,9 @@ class _Tally:
     last: int = 0
     stored: int = 0
     duplicates: int = 0
+    stream: str = ""
+    received: int = 0
+    """Bytes of the body."""
     refused: bool = False
     """Whether the log refused one: then that was counted."""
 
@@ -141,6 +186,7 @@ class Publish:
             if query.one("file") is not None:
                 return await upload.take(self._broker, name, query, exchange)
             order = _order(name, exchange.head, query, self._limits)
+            tally.stream = order.stream
             await (self._take_whole if order.whole else self._take_stream)(order, exchange, tally)
             await tally.settle(0)
             if tally.first is None:
@@ -152,26 +198,42 @@ class Publish:
             if isinstance(error, ClientGone) or not tally.stored:
                 raise
             return refusal(error, stored=tally.stored, cursor=self._cursor(tally.last))
-        return json_reply(
-            Published(
-                order.stream,
-                tally.first,
-                tally.last,
-                self._cursor(tally.last),
-                tally.stored,
-                tally.duplicates,
-                self._broker.epoch,
-            )
+        done = Published(
+            order.stream,
+            tally.first,
+            tally.last,
+            self._cursor(tally.last),
+            tally.stored,
+            tally.duplicates,
+            self._broker.epoch,
         )
+        if order.journey is not None:
+            order.journey.mark("acknowledged")
+            done.journey = JourneyView.of(order.journey)
+        return json_reply(done)
 
     async def _take_whole(self, order: _Order, exchange: Exchange, tally: _Tally) -> None:
         body = await exchange.small_body(self._limits.request_bytes)
+        journey = order.journey
+        if journey is not None:
+            journey.mark("body")
         drafts = self._drafts(order, order.splitter.feed(body)) + self._drafts(order, order.splitter.finish())
         await self._broker.wait_for_room()
+        if journey is not None:
+            journey.mark("checked")
+            if len(drafts) > 1:
+                raise InvalidArgument("journey is for records that are published at once", field="journey")
+            for draft in drafts:
+                draft.journey = journey
         tally.pending.extend(map(self._broker.submit, drafts))
 
     async def _take_stream(self, order: _Order, exchange: Exchange, tally: _Tally) -> None:
+        with self._broker.connections.opened(exchange.peer, order.media_type, tally):
+            await self._take_pieces(order, exchange, tally)
+
+    async def _take_pieces(self, order: _Order, exchange: Exchange, tally: _Tally) -> None:
         async for piece in exchange.body():
+            tally.received += len(piece)
             await self._submit(self._drafts(order, order.splitter.feed(piece)), tally)
         await self._submit(self._drafts(order, order.splitter.finish()), tally)
 
@@ -218,6 +280,9 @@ def _order(name: str, head: Head, query: Query, limits: Limits) -> _Order:
     media_type = _media_type(head)
     stream = check_name(name)
     split = query.flag("split")
+    journey = Journey() if query.flag("journey") else None
+    if journey is not None:
+        journey.mark("received")
     if split and media_type != "application/json":
         raise InvalidArgument("split is for application/json alone", field="split")
     made = splitter(
@@ -230,7 +295,9 @@ def _order(name: str, head: Head, query: Query, limits: Limits) -> _Order:
     if not head.has_body:
         raise InvalidArgument("a publish needs a body", field="body")
     whole = made.whole or (head.content_length is not None and head.content_length <= limits.request_bytes)
-    return _Order(stream, made, _producer(query, head, stream), whole)
+    if journey is not None and not whole:
+        raise InvalidArgument("journey is for a body of known, small length", field="journey")
+    return _Order(stream, media_type, made, _producer(query, head, stream), whole, journey)
 
 
 def _media_type(head: Head) -> str:

@@ -47,7 +47,7 @@ class RetentionView(msgspec.Struct):
 
 
 class StreamView(msgspec.Struct):
-    """A stream as it is now."""
+    """A stream as it is now; what ends in `_total` was committed since the service began."""
 
     name: str
     records: int
@@ -60,6 +60,8 @@ class StreamView(msgspec.Struct):
     updated: str | None
     retention: RetentionView
     readers: int
+    records_total: int
+    bytes_total: int
 
 
 class StreamPage(msgspec.Struct):
@@ -165,6 +167,8 @@ class Streams:
             updated=_rfc3339(info.updated_ns) if info.updated_ns else None,
             retention=RetentionView(kept.max_records, kept.max_bytes, kept.max_age_s),
             readers=info.readers,
+            records_total=info.total_records,
+            bytes_total=info.total_bytes,
         )
 
 

@@ -7,6 +7,7 @@ any status but 200, so one that cannot be served now gets a 200 that asks it to 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,7 @@ from ratsvc.flow.broker import Broker, Subscription
 from ratsvc.flow.file import File
 from ratsvc.formats import Compressor, Format, GzipBody, make_format, page
 from ratsvc.http_api import delivery, file
-from ratsvc.http_api.exchange import EXIT_STACK, HEAD
+from ratsvc.http_api.exchange import EXIT_STACK, HEAD, peer_of
 from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
 
 TRANSPORT = "ratsvc.transport"
@@ -99,13 +100,16 @@ class Subscribe:
 
     def _stream(self, subscription: Subscription, encoder: Format, reading: Reading) -> Response:
         extensions: dict[str, Any] = request.scope["extensions"]
-        extensions[EXIT_STACK].enter_context(subscription)
+        closing: ExitStack = extensions[EXIT_STACK]
+        closing.enter_context(subscription)
         headers = _headers(encoder, reading.coding)
         headers["Rat-Cursor"] = str(subscription.start)
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
         elif subscription.at_end:
             return Response(b"", 204, {"Rat-Cursor": headers["Rat-Cursor"]})
+        peer, streams = peer_of(request.scope), reading.request.streams  # type: ignore[arg-type]
+        closing.enter_context(self._broker.connections.opened(peer, encoder.name, subscription, streams))
         body = delivery.body(
             subscription,
             encoder,

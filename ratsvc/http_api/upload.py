@@ -29,7 +29,10 @@ from ratsvc.names import check_event, check_key, check_name
 
 MAX_SIZE = 2**63 - 1
 #: Parameters that have a meaning with `file` alone, and those that have none with it.
-WITH_FILE, NOT_WITH_FILE = ("upload_id", "position", "end"), ("split", "producer", "producer_epoch", "sequence")
+WITH_FILE, NOT_WITH_FILE = (
+    ("upload_id", "position", "end"),
+    ("split", "producer", "producer_epoch", "sequence", "journey"),
+)
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:;[ -~]*)?\Z")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/")
 _SHA256 = re.compile(r"(?:\A|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*(?:,|;|\Z)")
@@ -79,7 +82,10 @@ async def take(broker: Broker, stream: str, query: Query, exchange: Exchange) ->
     assert head is not None
     announced = _announced(check_name(stream), query, head)
     whole, content = _digest(head, "repr-digest"), _digest(head, "content-digest")
-    with await broker.uploads.open(announced) as upload:
+    with (
+        await broker.uploads.open(announced) as upload,
+        broker.connections.opened(exchange.peer, "upload", upload),
+    ):
         try:
             came = await _store(upload, exchange, broker.settings.limits.value_bytes)
             if content and came != content:

@@ -35,7 +35,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-#: Where in the first page links to pages of the program's own go.
+#: Where in the demo's page links to pages of the program's own go.
 _LINKS = b"<!-- pages of the program itself -->"
 #: The folder of the npm package, and its files that are served at the top.
 _CLIENT = "client"
@@ -46,15 +46,15 @@ class Web:
     """The pages and the browser library.
 
     Args:
-        links: HTML of links to other pages, for the first one.
+        links: HTML of links to other pages, for the demo's page.
     """
 
     def __init__(self, links: str = "") -> None:
         self._files = _found(files("ratsvc") / "web", "")
         self._client = {name: self._files[f"{_CLIENT}/{name}"] for name in _CLIENT_FILES}
         self._files = {path: file for path, file in self._files.items() if not path.startswith(f"{_CLIENT}/")}
-        first = self._files["index.html"]
-        self._files["index.html"] = _File(first.content.replace(_LINKS, links.encode()), first.media_type)
+        page = self._files["demo.html"]
+        self._files["demo.html"] = _File(page.content.replace(_LINKS, links.encode()), page.media_type)
 
     @property
     def contents(self) -> list[bytes]:

@@ -1,10 +1,10 @@
-// The page at /ui/: the demo's five feeds, or, with ?stream=NAME, the newest records of any stream or pattern.
+// The page at /ui/demo.html: the demo's five feeds.
 // A browser allows six connections per origin over HTTP/1.1. Here are four: one for prices, logs and announcements, one
 // for the tokens' stream of the moment, one of binary frames for the sensor, one for a file; tabs share the first three.
 
-import { followAny } from "./any.js";
 import { digest } from "./digest.js";
-import { $, Feed, Tape, draw, element, happened, listener, showCursorOf, state } from "./page.js";
+import { $, Tape, draw, element } from "./dom.js";
+import { Feed, happened, listener, showCursorOf, state } from "./page.js";
 
 const KEEP_LINES = 200, KEEP_POINTS = 80, KEEP_SYMBOLS = 50, KEEP_SAMPLES = 1280, KEEP_CHARACTERS = 20_000;
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -188,7 +188,6 @@ function fileState(text, className = "") {
 const FEEDS = { "demo.prices": onPrice, "demo.logs": onLog, "demo.tokens": onAnnounced, "demo.files": onFile };
 
 function followFeeds() {
-  $("feeds").hidden = false;
   const query = new URLSearchParams(Object.keys(FEEDS).map((name) => ["stream", name]));
   const onRecord = (record) => FEEDS[record.stream](record);
   const feeds = new Feed(`/v1/subscribe?${query}`, { from: -600, ...listener("feeds", onRecord, { onState: state }) });
@@ -197,8 +196,7 @@ function followFeeds() {
   return [feeds, frames];
 }
 
-const wanted = new URLSearchParams(location.search).getAll("stream").flatMap((names) => names.split(/[\s,]+/)).filter(Boolean);
-const feeds = wanted.length > 0 ? followAny(wanted) : followFeeds();
+const feeds = followFeeds();
 let isPaused = false;
 
 $("pause").addEventListener("click", () => {
@@ -209,14 +207,5 @@ $("pause").addEventListener("click", () => {
   if (isPaused) state("paused");
 });
 
-$("stream").addEventListener("focus", async () => {
-  const response = await fetch("/v1/streams?limit=200").catch(() => null);
-  if (!response?.ok) return;
-  const { streams } = await response.json();
-  $("streams").replaceChildren(...streams.map(({ name }) => Object.assign(element("option"), { value: name })));
-});
-
-const several = new URLSearchParams(wanted.map((name) => ["stream", name]));
-const example = wanted.length > 1 ? `/v1/subscribe?${several}` : streamPath(wanted[0] ?? "demo.prices");
-$("curl").textContent = `curl -N '${location.origin}${example.replaceAll("%3E", ">")}'`;
+$("curl").textContent = `curl -N '${location.origin}${streamPath("demo.prices")}'`;
 for (const one of feeds) one.start();

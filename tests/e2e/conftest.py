@@ -16,6 +16,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
+from ratsvc.client import Producer
+from tests.conftest import Running
+
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium")
 CHROMIUM_ARGS = [
@@ -64,6 +67,13 @@ async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[P
 
     yield opened
     assert errors == []
+
+
+@pytest_asyncio.fixture
+async def producer(server: Running) -> AsyncIterator[Producer]:
+    """A producer of the running service."""
+    async with Producer(server.grpc_addr) as producer:
+        yield producer
 
 
 LAST_LINE = "Ctrl-C stops it.\n"

@@ -32,7 +32,12 @@ class Shot:
 
 
 SHOTS = (
-    Shot("demo", "/ui/", ("#prices tr:nth-child(5)", "#file-state.good", "#tokens-end.good", "#logs li:nth-child(8)")),
+    Shot("dashboard", "/ui/", ("#streams-rows tr:nth-child(8)", "#streams-rows tr:nth-child(5).busy")),
+    Shot(
+        "demo",
+        "/ui/demo.html",
+        ("#prices tr:nth-child(5)", "#file-state.good", "#tokens-end.good", "#logs li:nth-child(8)"),
+    ),
 )
 
 

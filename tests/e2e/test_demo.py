@@ -19,7 +19,8 @@ def test_it_stops_by_itself_and_says_how_much_it_did() -> None:
     demo = Demo("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--seconds", "2")
     output, errors, code = demo.ended()
     assert (errors, code) == ("", 0)
-    assert f"{demo.http}/ui/" in demo.said
+    assert f"{demo.http}/ui/ " in demo.said
+    assert f"{demo.http}/ui/demo.html" in demo.said
     assert f"curl -N {demo.http}/v1/streams/demo.prices" in demo.said
     assert output.startswith("stopped after ")
 

@@ -37,7 +37,7 @@ async def is_done(page: Page) -> None:
 
 async def test_the_first_page_leads_to_every_demo_and_its_source(demo: Demo, open_page: OpenPage) -> None:
     assert all(f"{demo.http}{path}\n" in demo.said for path in PATHS)
-    page = await open_page(f"{demo.http}/ui/")
+    page = await open_page(f"{demo.http}/ui/demo.html")
     links = page.get_by_label("Demos of the in-process API").get_by_role("link")
     assert [await link.get_attribute("href") for link in await links.all()] == list(PATHS)
     for one in DEMOS:
@@ -48,7 +48,7 @@ async def test_the_first_page_leads_to_every_demo_and_its_source(demo: Demo, ope
         assert await page.locator(".source code").first.text_content() == text
         assert (await page.locator("#curl").inner_text()).startswith("curl ")
     await page.get_by_role("link", name="Live feeds").click()
-    await page.wait_for_url(f"{demo.http}/ui/")
+    await page.wait_for_url(f"{demo.http}/ui/demo.html")
 
 
 async def test_every_sample_is_shown_and_a_value_of_ones_own_beside_it(demo: Demo, open_page: OpenPage) -> None:

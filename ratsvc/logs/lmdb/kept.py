@@ -21,6 +21,8 @@ from ratsvc.logs.lmdb.store import MIB, Store
 
 FORMAT = 1
 META = b"log"
+_NOT_KEPT = frozenset({"readers", "total_records", "total_bytes"})
+"""Of a stream's figures: those that belong to the process, and go on meanwhile."""
 
 
 class Meta(NamedTuple):
@@ -91,10 +93,9 @@ class Change:
     def apply(self) -> None:
         """Makes it so."""
         live = self.place.info
-        readers = live.readers
         for name in StreamInfo.__slots__:
-            setattr(live, name, getattr(self.info, name))
-        live.readers = readers
+            if name not in _NOT_KEPT:
+                setattr(live, name, getattr(self.info, name))
         self.place.chain = self.chain
         self.place.recent += self.rows
 

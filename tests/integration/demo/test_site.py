@@ -86,11 +86,11 @@ async def test_a_page_shows_the_file_that_runs(http: httpx.AsyncClient, demo: De
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_first_page_links_to_the_demos_where_they_are(http: httpx.AsyncClient, server: Running) -> None:
-    first = (await http.get("/ui/")).text
+async def test_the_demos_page_links_to_them_where_they_are(http: httpx.AsyncClient, server: Running) -> None:
+    first = (await http.get("/ui/demo.html")).text
     assert all(f'href="{path}"' in first for path in PATHS)
     async with httpx.AsyncClient(base_url=server.http_url) as alone:
-        first = (await alone.get("/ui/")).text
+        first = (await alone.get("/ui/demo.html")).text
         assert not any(path in first for path in PATHS)
         for path in (*PATHS, *STREAMS, "/demos/frame.js", "/demos/bounds", "/sse-quickmem/source"):
             assert (await alone.get(path)).status_code == 404

@@ -115,6 +115,8 @@ async def test_every_route_is_in_the_document(http: httpx.AsyncClient) -> None:
         ("get", "/healthz"),
         ("get", "/readyz"),
         ("get", "/metrics"),
+        ("get", "/v1/status"),
+        ("get", "/v1/connections"),
     }
     names = [parameter["name"] for parameter in document["paths"][one]["get"]["parameters"]]
     assert {"name", "from", "last_event_id", "Last-Event-ID", "snapshot"} <= set(names)

@@ -49,13 +49,13 @@ async def test_a_request_s_id_is_in_the_answer_the_problem_and_the_log(server: R
     async with httpx.AsyncClient(base_url=server.http_url) as client:
         given = await client.get("/v1/streams/none/info", headers={"X-Request-Id": "web-1/ab.c:d@e=+"})
         made = await client.get("/healthz?no=1")
-        again = await client.get("/v1/streams?limit=1")
+        again = await client.get("/openapi.json")
     assert given.headers["x-request-id"] == given.json()["request_id"] == "web-1/ab.c:d@e=+"
     assert made.headers["x-request-id"] == made.json()["request_id"]
     assert len({made.headers["x-request-id"], again.headers["x-request-id"]}) == 2
     found = {line["request_id"]: line for line in lines(written)}
     assert found["web-1/ab.c:d@e=+"]["status"] == 404
-    assert found[again.headers["x-request-id"]]["path"] == "/v1/streams"
+    assert found[again.headers["x-request-id"]]["path"] == "/openapi.json"
     assert all({"event", "level", "timestamp"} <= line.keys() for line in found.values())
 
 
