@@ -25,8 +25,9 @@ from ratsvc.core.tail import Tail
 from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
 from ratsvc.flow.connections import Connections
 from ratsvc.flow.deltas import Deltas
-from ratsvc.flow.follow import Overflow, ReadRequest, Subscription
+from ratsvc.flow.follow import Subscription
 from ratsvc.flow.hub import Hub
+from ratsvc.flow.request import Overflow, ReadRequest
 from ratsvc.flow.sequencer import Ack, Result, Sequencer
 from ratsvc.flow.snapshots import Snapshots
 from ratsvc.flow.upload import Uploads

@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
-from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
+from ratsvc.core.cursor import Cursor, Start
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding, End, Framing, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding, End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
-from ratsvc.flow.coded import Coding
 from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
+from ratsvc.flow.places import place_of
+from ratsvc.flow.request import LATEST, Overflow, ReadRequest
 from ratsvc.flow.snapshots import Snapshot
+from ratsvc.flow.wire import Sender, Sent, Wire
 from ratsvc.names import is_pattern
 
 if TYPE_CHECKING:
@@ -33,61 +32,6 @@ if TYPE_CHECKING:
     from ratsvc.observability.tracing import Tracing
 
 MAX_SKIPPED_KEYS = 10_000
-LATEST = Latest()
-
-
-class Overflow(Enum):
-    """What happens when the reader is too slow."""
-
-    CATCH_UP = "catch-up"
-    LATEST = "latest"
-    DISCONNECT = "disconnect"
-
-
-@dataclass(slots=True, frozen=True)
-class ReadRequest:
-    """What a reader wants, checked."""
-
-    streams: tuple[str, ...]
-    start: Start = LATEST
-    until: Cursor | Literal["now"] | None = None
-    limit: int | None = None
-    keys: frozenset[str] | None = None
-    events: frozenset[str] | None = None
-    overflow: Overflow = Overflow.CATCH_UP
-    heartbeat_s: float | None = None
-    must_exist: bool = False
-    snapshot: bool = False
-    delta: bool = False
-    """Whether values are told as patches, where the reader has the one before."""
-
-
-class Wire(Protocol):
-    """A live reader's connection: see `Member`."""
-
-    @property
-    def coding(self) -> Coding | None:
-        """How its bytes are compressed."""
-
-    def push(self, data: Encoding, offset: int) -> bool: ...
-
-    def framing(self) -> Framing:
-        """How bytes are framed on it."""
-
-
-class Sent:
-    """Where it is counted what a reader was sent, in bytes."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-
-class Sender(Protocol):
-    """What writes to a reader, and counts its bytes."""
-
-    sent: int
 
 
 class Subscription:
@@ -140,8 +84,7 @@ class Subscription:
             for name in request.streams:
                 if not is_pattern(name) and name not in self._selection.streams:
                     raise StreamNotFound(f"there is no stream {name!r}", field="stream")
-        if request.snapshot:
-            _check_snapshot(request)
+        request.check()
         match request.until:
             case "now":
                 self._until = log.last_offset
@@ -149,7 +92,7 @@ class Subscription:
                 if epoch != log.epoch:
                     raise InvalidArgument("until must be a cursor of the log's present epoch", field="until")
                 self._until = offset
-        self.position, self.start_gap = await self._start(request.start)
+        self.position, self.start_gap = await place_of(request.start, log, self._streams())
         self._told = self.start_gap.to if self.start_gap else self.position
         if request.snapshot:
             await self._begin_snapshot(request.start)
@@ -340,30 +283,6 @@ class Subscription:
         self.position = max(self.position, self._broker.log.last_offset)
         return Heartbeat(self.position)
 
-    async def _start(self, start: Start) -> tuple[int, Gap | None]:
-        log, streams = self._broker.log, self._streams()
-        match start:
-            case Latest():
-                return log.last_offset, None
-            case Earliest():
-                return self._oldest(streams), None
-            case LastN(count):
-                return await log.after_last(streams, count), None
-            case SinceTime(time_ns):
-                after = await log.after_time(streams, time_ns)
-                lost = max((i.evicted_through for i in streams if i.evicted_time_ns >= time_ns), default=0)
-                return after, Gap(0, lost, GapReason.RETENTION) if lost else None
-            case Cursor(epoch, offset):
-                if epoch == log.epoch and max(offset, start.point) <= log.last_offset:
-                    return offset, None
-                oldest = self._oldest(streams)
-                return oldest, Gap(offset, oldest, GapReason.EPOCH, from_epoch=epoch)
-
-    def _oldest(self, streams: Sequence[StreamInfo]) -> int:
-        """The offset before everything that is kept."""
-        kept = [info.first_offset - 1 for info in streams if info.records]
-        return max(min(kept, default=self._broker.log.last_offset), 0)
-
     async def _begin_snapshot(self, start: Start = LATEST) -> None:
         """Begins a snapshot, or goes on with the one that `start` lies in; a reader that has read on from one, and
         whose place is still there, needs none. Raises TooLarge."""
@@ -505,20 +424,6 @@ class Subscription:
             await asyncio.sleep(0)
         self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
         return seen
-
-
-def _check_snapshot(request: ReadRequest) -> None:
-    """Refuses what contradicts a snapshot."""
-    if isinstance(request.start, Earliest | LastN | SinceTime):
-        raise InvalidArgument(
-            "snapshot and from exclude each other: a snapshot is of now; from may only be a cursor, to go on after one",
-            field="snapshot",
-        )
-    if isinstance(request.until, Cursor):
-        raise InvalidArgument(
-            "snapshot and until exclude each other: a snapshot is of now; until may only be 'now', to end after it",
-            field="snapshot",
-        )
 
 
 class _Live:

@@ -20,7 +20,8 @@ from time import monotonic, perf_counter
 import structlog
 
 from ratsvc.core.record import Encoding, Framing, Gap, Item
-from ratsvc.flow.follow import Sent, Subscription
+from ratsvc.flow.follow import Subscription
+from ratsvc.flow.wire import Sent
 from ratsvc.formats import Format, GzipBody, encode_items
 from ratsvc.settings import Settings
 

@@ -61,6 +61,8 @@ async def test_chromium_resumes(browser: Browser) -> None:
                 source.onmessage = (event) => { if (event.data) seen.push(event.data); };
                 source.addEventListener("gap", (event) => seen.push("gap " + event.data));
                 source.addEventListener("end", () => { source.close(); resolve(seen); });
+                // Cut between the last record and the end, it comes back to a 204, and closes by itself.
+                source.onerror = () => { if (source.readyState === EventSource.CLOSED) resolve(seen); };
             })""",
             "/v1/streams/s?from=earliest",
         )

@@ -55,11 +55,11 @@ def lines(errors: IO[str]) -> list[dict[str, object]]:
 def test_lines_are_json_and_the_level_changes_for_loggers_that_were_used() -> None:
     with serving(RATSVC_LOG_FORMAT="json", RATSVC_DEBUG_TOKEN=TOKEN) as (client, errors):
         client.get("/healthz")
-        client.get("/v1/streams", headers={"x-request-id": "first"})
+        client.get("/openapi.json", headers={"x-request-id": "first"})
         assert client.put("/debug/log?level=debug").json()["level"] == "debug"
         client.get("/healthz", headers={"x-request-id": "seen"})
         client.put("/debug/log?level=warning")
-        client.get("/v1/streams", headers={"x-request-id": "unseen"})
+        client.get("/openapi.json", headers={"x-request-id": "unseen"})
         client.get("/v1/streams/no%20stream")
         found = lines(errors)
     ids = [line.get("request_id") for line in found if line["event"] == "request"]
