@@ -38,12 +38,14 @@ class CuttingProxy:
 
     Chromium takes the head of a response that was cut for the whole of it, and an EventSource whose media type is
     missing never comes back: with `least_bytes` over a request and a head, no head is cut.
+    A reset also takes what the client has not read yet: after `grace_s` it has read it, and gets on with each try.
     """
 
-    def __init__(self, port: int, most_bytes: int, seed: int, least_bytes: int) -> None:
+    def __init__(self, port: int, most_bytes: int, seed: int, least_bytes: int, grace_s: float) -> None:
         self._target = port
         self._most = most_bytes
         self._least = least_bytes
+        self._grace_s = grace_s
         self._random = random.Random(seed)
         self.port = 0
         self.cuts = 0
@@ -63,7 +65,7 @@ class CuttingProxy:
         while data := await reader.read(4096):
             if self.cutting and len(data) >= budget[0]:
                 writer.write(data[: budget[0]])
-                await asyncio.sleep(0)
+                await asyncio.sleep(self._grace_s)
                 self.cuts += 1
                 return
             if self.cutting:
@@ -74,10 +76,10 @@ class CuttingProxy:
 
 @asynccontextmanager
 async def cutting(
-    port: int, most_bytes: int = 20_000, seed: int = 1, *, least_bytes: int = 1
+    port: int, most_bytes: int = 20_000, seed: int = 1, *, least_bytes: int = 1, grace_s: float = 0.0
 ) -> AsyncIterator[CuttingProxy]:
     """A running proxy in front of `port`."""
-    proxy = CuttingProxy(port, most_bytes, seed, least_bytes)
+    proxy = CuttingProxy(port, most_bytes, seed, least_bytes, grace_s)
     server = await proxy.start()
     try:
         yield proxy

@@ -149,7 +149,7 @@ async def test_cut_at_random_moments_it_loses_and_repeats_nothing(node: str, for
     compression = {"enabled": format == "sse"}  # the few bytes of binary would be cut too seldom
     async with (
         running(retry_ms=100, compression=compression) as server,
-        cutting(server.http_port, 3_000, seed=21) as proxy,
+        cutting(server.http_port, 3_000, seed=21, grace_s=0.02) as proxy,
     ):
         publishing = asyncio.create_task(publish_numbers(server))
         url = f"http://127.0.0.1:{proxy.port}/v1/streams/s?from=earliest"
@@ -166,7 +166,7 @@ async def test_cut_at_random_moments_it_loses_and_repeats_nothing(node: str, for
 async def test_a_limit_holds_over_lost_connections(node: str, format: str) -> None:
     async with (
         running(retry_ms=100, compression={"enabled": False}) as server,  # so few bytes would not be cut
-        cutting(server.http_port, 20_000 if format == "sse" else 3_000, seed=5) as proxy,
+        cutting(server.http_port, 20_000 if format == "sse" else 3_000, seed=5, grace_s=0.02) as proxy,
     ):
         await publish_numbers(server)
         url = f"http://127.0.0.1:{proxy.port}/v1/streams/s?from=earliest&limit=500"

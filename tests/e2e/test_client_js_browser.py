@@ -192,7 +192,7 @@ async def test_a_tab_that_is_slow_holds_up_no_other_and_misses_nothing(server: R
 async def test_tabs_that_share_lose_and_repeat_nothing_over_lost_connections(browser: Browser) -> None:
     async with (
         running(retry_ms=100, compression={"enabled": False}) as server,  # so few bytes would not be cut
-        cutting(server.http_port, 12_000, seed=8, least_bytes=2_000) as proxy,
+        cutting(server.http_port, 12_000, seed=8, least_bytes=2_000, grace_s=0.05) as proxy,
     ):
         proxy.cutting = False
         base = f"http://127.0.0.1:{proxy.port}"

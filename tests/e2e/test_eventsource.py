@@ -97,6 +97,8 @@ async def test_httpx_sse_resumes() -> None:
                 headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
                 try:
                     async with client.stream("GET", url(proxy), headers=headers) as response:
+                        if response.status_code == 204:
+                            break  # cut between the last record and the end, it comes back to an ended stream
                         async for event in EventSource(response).aiter_sse():
                             last = event.id or last
                             if event.event == "message" and event.data:
