@@ -37,14 +37,16 @@ Patch = list[Operation]
 
 
 class Since(NamedTuple):
-    """What a reader has: every record after `offset`; and, when `whole`, the newest of each key up to it."""
+    """What a reader has: every record after `offset`; and, when `whole`, the newest of each key up to it, but for what
+    was removed up to `floor`."""
 
     offset: int
     whole: bool = False
+    floor: int = 0
 
     def has(self, base: int, key: str) -> bool:
         """Whether it has the record at `base`, which is the newest of its key before one that comes now."""
-        return base > self.offset or (self.whole and key != "")
+        return base > self.offset or (self.whole and key != "" and base > self.floor)
 
 
 class Taken(NamedTuple):
@@ -230,7 +232,7 @@ class DeltaLane(Lane):
         groups: dict[tuple[bool, ...], list[Member]] = {}
         for member in self.members:
             since = cast(_DeltaMember, member).since
-            if since.offset < oldest or (since.whole and since.offset < oldest_keyless):
+            if since.offset < oldest or (since.whole and since.floor < oldest and since.offset < oldest_keyless):
                 can: tuple[bool, ...] = ()
             else:
                 can = tuple(since.has(one.base, one.key) for one in patched)

@@ -330,7 +330,8 @@ class Subscription:
                     return [*items[: at + 1], *self._finish(End(kept.last, "limit", snapshot.point))]
         if snapshot.is_over:
             self._snapshot = None
-            self.since = Since(max(self.since.offset, snapshot.point), snapshot.is_whole)
+            floor = max((info.evicted_through for info in self._streams()), default=0)
+            self.since = Since(max(self.since.offset, snapshot.point), snapshot.is_whole, floor)
             if self._request.until == "now":
                 self._until = self._broker.log.last_offset  # what was replaced while it was sent comes after it
             return [*items, Heartbeat(self.position)]

@@ -133,7 +133,12 @@ def test_an_upload_that_cannot_go_on_now_says_how_it_can_later(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         arguments = [sys.executable, "-m", "ratsvc", *arguments, address, "--timeout", "60"]
-        waiting = subprocess.Popen(arguments, stderr=subprocess.PIPE, env=ENV)
+        waiting = subprocess.Popen(
+            arguments,
+            stderr=subprocess.PIPE,
+            env=ENV,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         with silent.accept()[0] as connection:
             connection.recv(1)
             waiting.send_signal(signal.SIGINT)

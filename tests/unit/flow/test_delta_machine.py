@@ -227,3 +227,17 @@ class DeltaMachine(RuleBasedStateMachine):
 
 TestDeltaMachine = DeltaMachine.TestCase
 TestDeltaMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_was_removed_before_a_snapshot_is_told_its_reader_whole() -> None:
+    state = DeltaMachine()
+    try:
+        state.start(max_bytes=6_000)
+        state.subscribe(events=None, keys=None, start="earliest", streams=("a", "b"))
+        state.retain(keep=1, name="b")
+        state.subscribe(events=None, keys=None, start="snapshot", streams=("a", "b"))
+        state.settle()
+        state.publish(calmly=False, commits=[[("", "", ("f", 0)), ("k1", "", ("f", 0))]], name="b")
+        state.settle()
+    finally:
+        state.teardown()
