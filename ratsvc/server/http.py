@@ -100,8 +100,11 @@ class HttpServer:
             await _Connection(self._app, self._config, self._context, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
-        except Exception:  # one connection's failure is its own
-            _log.exception("connection_failed")
+        except Exception as error:  # one connection's failure is its own
+            if _is_of_socket(error):  # the client had gone before the first look at it
+                writer.transport.abort()
+            else:
+                _log.exception("connection_failed")
             writer.transport.abort()
         finally:
             self._connections.discard(task)
@@ -219,3 +222,7 @@ class _App:
             return await receive()
 
         await self._app(scope, pulled, send)
+
+
+def _is_of_socket(error: Exception) -> bool:
+    return isinstance(error, OSError) or (isinstance(error, ExceptionGroup) and error.split(OSError)[1] is None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.conftest import Running
-from tests.integration.http.raw import Answer, get, parse_head
+from tests.integration.http.raw import Answer, get, parse_head, send
 
 TEXT = "Content-Type: text/plain"
 EXPECT = "Expect: 100-continue"
@@ -169,3 +171,14 @@ async def test_a_client_that_does_not_wait_is_not_told_to_go_on(server: Running)
         assert (await wire.answer()).status == 200
         await wire.send(get("/healthz", EXPECT))
         assert (await wire.answer()).status == 200
+
+
+async def test_clients_that_reset_their_connection_at_once_leave_nothing(server: Running) -> None:
+    for _ in range(200):
+        client = socket.create_connection(("127.0.0.1", server.http_port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    assert (await send(server.http_port, get("/healthz"))).status == 200
+    async with asyncio.timeout(10):
+        while server.broker.figures.http_open:
+            await asyncio.sleep(0.01)
