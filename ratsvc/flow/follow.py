@@ -21,7 +21,7 @@ from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
 from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
-from ratsvc.flow.places import place_of
+from ratsvc.flow.places import start_of
 from ratsvc.flow.request import LATEST, Overflow, ReadRequest
 from ratsvc.flow.snapshots import Snapshot
 from ratsvc.flow.wire import Sender, Sent, Wire
@@ -92,7 +92,7 @@ class Subscription:
                 if epoch != log.epoch:
                     raise InvalidArgument("until must be a cursor of the log's present epoch", field="until")
                 self._until = offset
-        self.position, self.start_gap = await place_of(request.start, log, self._streams())
+        self.position, self.start_gap = await start_of(request.start, log, self._streams())
         self._told = self.start_gap.to if self.start_gap else self.position
         if request.snapshot:
             await self._begin_snapshot(request.start)

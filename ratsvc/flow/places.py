@@ -10,7 +10,7 @@ from ratsvc.core.registry import StreamInfo
 from ratsvc.logs.protocol import Log
 
 
-async def place_of(start: Start, log: Log, streams: Sequence[StreamInfo]) -> tuple[int, Gap | None]:
+async def start_of(start: Start, log: Log, streams: Sequence[StreamInfo]) -> tuple[int, Gap | None]:
     """The offset after which a reader of `streams` gets records, and what it has missed."""
     match start:
         case Latest():

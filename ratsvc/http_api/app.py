@@ -17,6 +17,7 @@ from ratsvc.http_api.guest import Guest
 from ratsvc.http_api.openapi import Provider
 from ratsvc.http_api.operations import Operations
 from ratsvc.http_api.publish import Publish
+from ratsvc.http_api.response import response_of
 from ratsvc.http_api.status import StatusRoutes
 from ratsvc.http_api.streams import Streams
 from ratsvc.http_api.subscribe import Subscribe
@@ -56,17 +57,13 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
 
 
 async def _refused(error: RatError) -> Response:
-    return _response(problem.refusal(error))
+    return response_of(problem.refusal(error))
 
 
 async def _refused_by_quart(error: HTTPException) -> Response:
-    return _response(problem.malformed(error.code or 400, error.name))
+    return response_of(problem.malformed(error.code or 400, error.name))
 
 
 async def _failed(error: Exception) -> Response:
     log_failure(error)
-    return _response(problem.refusal(problem.Internal()))
-
-
-def _response(reply: problem.Reply) -> Response:
-    return Response(reply.body, reply.status, reply.fields)
+    return response_of(problem.refusal(problem.Internal()))

@@ -24,8 +24,9 @@ from ratsvc.errors import Busy, InvalidArgument
 from ratsvc.flow.broker import Broker
 from ratsvc.http_api import measuring
 from ratsvc.http_api.exchange import HEAD
-from ratsvc.http_api.problem import Unauthenticated, json_reply
+from ratsvc.http_api.problem import Unauthenticated
 from ratsvc.http_api.query import Query
+from ratsvc.http_api.response import json_response
 from ratsvc.observability import flamegraph, logs, profile
 
 MAX_SECONDS, MAX_RATE, MAX_TASKS = 60.0, 500, 1_000
@@ -72,17 +73,17 @@ class Debug:
     async def index(self) -> Response:
         """What there is."""
         Query(request.query_string, ())
-        return _json({"paths": [f"/debug/{name}" for name in ("tasks", "memory", "profile", "log")]})
+        return json_response({"paths": [f"/debug/{name}" for name in ("tasks", "memory", "profile", "log")]})
 
     async def tasks(self) -> Response:
         """The event loop's tasks."""
         most = Query(request.query_string, ("limit",)).integer("limit", 0, MAX_TASKS)
-        return _json(await measuring.tasks(200 if most is None else most))
+        return json_response(await measuring.tasks(200 if most is None else most))
 
     async def memory(self) -> Response:
         """What each part holds."""
         Query(request.query_string, ())
-        return _json(await measuring.memory(self._broker))
+        return json_response(await measuring.memory(self._broker))
 
     async def profile(self) -> Response:
         """A CPU profile of the next seconds."""
@@ -143,7 +144,7 @@ class Debug:
         if self._return is not None:
             left = max(0.0, self._return.when() - asyncio.get_running_loop().time())
             back = {"level": self._returns_to, "in_s": round(left, 1)}
-        return _json({"level": logs.level(), "returns": back})
+        return json_response({"level": logs.level(), "returns": back})
 
 
 def _take(seconds: float, rate: int, stop: threading.Event, done: asyncio.Future[profile.Profile]) -> None:
@@ -163,8 +164,3 @@ def _take(seconds: float, rate: int, stop: threading.Event, done: asyncio.Future
     except Exception as error:  # told to the one who asked
         found = error
     done.get_loop().call_soon_threadsafe(tell, found)
-
-
-def _json(value: object) -> Response:
-    reply = json_reply(value)
-    return Response(reply.body, 200, {"Content-Type": "application/json"})

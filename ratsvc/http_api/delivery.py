@@ -52,6 +52,17 @@ def plain(data: Encoding) -> Encoding:
     return data
 
 
+def headers_of(encoder: Format, coding: str = "identity") -> dict[str, str]:
+    """The headers of a streaming response."""
+    headers = {
+        "Content-Type": encoder.media_type,
+        "Cache-Control": "no-store, no-transform",
+        "X-Accel-Buffering": "no",
+        **({"Accept-Ranges": "none"} if encoder.name == "chunked" else {}),
+    }
+    return headers if coding == "identity" else headers | {"Content-Encoding": coding}
+
+
 async def body(
     subscription: Subscription,
     fmt: Format,

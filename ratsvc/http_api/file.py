@@ -24,7 +24,7 @@ from ratsvc.core.record import Batch, Gap
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription
 from ratsvc.flow.file import File, file_of, place_of
 from ratsvc.formats import Format, View
-from ratsvc.http_api.delivery import ClientTransport
+from ratsvc.http_api.delivery import ClientTransport, headers_of
 from ratsvc.http_api.head import Head
 from ratsvc.http_api.problem import RangeNotSatisfiable
 from ratsvc.http_api.reading import Reading
@@ -84,11 +84,8 @@ async def answer(
     if part is not None and part.start >= part.stop:
         raise RangeNotSatisfiable(file.size)
     start, stop = (part.start, part.stop) if part is not None else (0, file.size)
-    headers = {
-        "Content-Type": encoder.media_type,
+    headers = headers_of(encoder) | {
         "Content-Length": str(stop - start),
-        "Cache-Control": "no-store, no-transform",
-        "X-Accel-Buffering": "no",
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Repr-Digest": f"sha-256=:{base64.b64encode(file.sha256).decode()}:",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Annotated, Literal, cast
 
 import msgspec
@@ -23,8 +22,10 @@ from ratsvc.core.figures import Histogram
 from ratsvc.flow.broker import Broker
 from ratsvc.flow.connections import Connection, Role
 from ratsvc.flow.follow import Subscription
+from ratsvc.formats.jsonview import rfc3339
 from ratsvc.http_api.problem import NotShown
 from ratsvc.http_api.query import Query
+from ratsvc.http_api.response import json_response
 from ratsvc.names import check_name
 
 MAX_PAGE = 1_000
@@ -133,7 +134,7 @@ class StatusRoutes:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._process = psutil.Process(os.getpid())
-        self._started = _rfc3339(self._process.create_time())
+        self._started = _to_the_millisecond(int(self._process.create_time() * 1e9))
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -152,7 +153,7 @@ class StatusRoutes:
             "commit": figures.commit_seconds,
             "delivery": figures.delivery_seconds,
         }
-        return _json(
+        return json_response(
             Status(
                 time=time.time(),
                 version=ratsvc.__version__,
@@ -198,7 +199,7 @@ class StatusRoutes:
         open_now = self._broker.connections
         found = open_now.page(after, limit, role, check_name(stream) if stream else None)
         following = found[-1].number if len(found) == limit else None
-        return _json(ConnectionPage([self._view(one) for one in found], following, len(open_now)))
+        return json_response(ConnectionPage([self._view(one) for one in found], following, len(open_now)))
 
     def _view(self, one: Connection) -> ConnectionView:
         place = one.place
@@ -222,12 +223,12 @@ class StatusRoutes:
             cursor=cursor,
             lag=lag,
             bytes=size,
-            since=_rfc3339(one.since_ns / 1e9),
+            since=_to_the_millisecond(one.since_ns),
         )
 
     def _readers(self) -> dict[str, Readers]:
         found: dict[str, Readers] = {}
-        counts = Counter((one.format or "page", bool(one.lag)) for one in self._broker.subscriptions)
+        counts = Counter((one.format, bool(one.lag)) for one in self._broker.subscriptions)
         for (name, is_behind), count in counts.items():
             readers = found.setdefault(name, Readers())
             if is_behind:
@@ -237,9 +238,5 @@ class StatusRoutes:
         return found
 
 
-def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value) + b"\n", 200, {"Content-Type": "application/json"})
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _to_the_millisecond(time_ns: int) -> str:
+    return f"{rfc3339(time_ns)[:23]}Z"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -14,7 +13,9 @@ from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, StreamNotFound, UnsupportedMediaType
 from ratsvc.flow.broker import Broker
+from ratsvc.formats.jsonview import rfc3339
 from ratsvc.http_api.query import Query
+from ratsvc.http_api.response import json_response
 from ratsvc.http_api.upload import UploadView, view
 from ratsvc.names import check_name, check_pattern
 from ratsvc.settings import seconds
@@ -106,19 +107,21 @@ class Streams:
         if after:
             check_name(after, "after")
         found = self._broker.list(pattern, after, limit)
-        return _json(StreamPage([self._view(i) for i in found], found[-1].name if len(found) == limit else None))
+        return json_response(
+            StreamPage([self._view(i) for i in found], found[-1].name if len(found) == limit else None)
+        )
 
     @document_response(StreamView)
     async def get_stream(self, name: str) -> Response:
         """Shows a stream."""
         _no_query()
-        return _json(self._view(self._broker.info(check_name(name))))
+        return json_response(self._view(self._broker.info(check_name(name))))
 
     @document_response(UploadView)
     async def get_upload(self, name: str, upload_id: str) -> Response:
         """Shows how much of an upload is stored: it can go on there."""
         _no_query()
-        return _json(view(self._broker, name, upload_id, await self._broker.uploads.standing(name, upload_id)))
+        return json_response(view(self._broker, name, upload_id, await self._broker.uploads.standing(name, upload_id)))
 
     @document_request(RetentionBody, source=DataSource.JSON)
     @document_response(StreamView)
@@ -131,9 +134,9 @@ class Streams:
         _no_query()
         retention = await _retention()
         try:
-            return _json(self._view(await self._broker.update(check_name(name), retention)))
+            return json_response(self._view(await self._broker.update(check_name(name), retention)))
         except StreamNotFound:
-            return _json(self._view(await self._broker.create(name, retention)), 201)
+            return json_response(self._view(await self._broker.create(name, retention)), 201)
 
     async def delete_stream(self, name: str) -> Response:
         """Removes a stream and its records."""
@@ -145,13 +148,13 @@ class Streams:
     async def end_stream(self, name: str) -> Response:
         """Ends a stream: it takes no more records, and its readers are told."""
         _no_query()
-        return _json(self._view(await self._broker.end(check_name(name))))
+        return json_response(self._view(await self._broker.end(check_name(name))))
 
     @document_response(StreamView)
     async def purge_stream(self, name: str) -> Response:
         """Removes all records of a stream, and keeps the stream."""
         _no_query()
-        return _json(self._view(await self._broker.purge(check_name(name))))
+        return json_response(self._view(await self._broker.purge(check_name(name))))
 
     def _view(self, info: StreamInfo) -> StreamView:
         kept = info.retention
@@ -163,8 +166,8 @@ class Streams:
             last_offset=info.last_offset,
             cursor=f"{self._broker.epoch}-{info.last_offset}",
             ended=info.ended,
-            created=_rfc3339(info.created_ns),
-            updated=_rfc3339(info.updated_ns) if info.updated_ns else None,
+            created=rfc3339(info.created_ns),
+            updated=rfc3339(info.updated_ns) if info.updated_ns else None,
             retention=RetentionView(kept.max_records, kept.max_bytes, kept.max_age_s),
             readers=info.readers,
             records_total=info.total_records,
@@ -186,12 +189,3 @@ async def _retention() -> Retention:
         return msgspec.json.decode(body, type=RetentionBody).policy()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"the body must be a retention: {error}", field="body") from None
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value) + b"\n", status, {"Content-Type": "application/json"})
-
-
-def _rfc3339(time_ns: int) -> str:
-    moment = datetime.fromtimestamp(time_ns // 10**9, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % 10**9 // 1000:06d}Z"

@@ -73,7 +73,7 @@ class Subscribe:
         if found := await file.find(self._broker, reading):
             return await self._file(found, encoder)
         if request.method == "HEAD":
-            return Response(b"", 200, _headers(encoder, reading.coding))
+            return Response(b"", 200, delivery.headers_of(encoder, reading.coding))
         try:
             subscription = await self._broker.subscribe(reading.request)
         except (Busy, Unavailable) as error:
@@ -102,7 +102,7 @@ class Subscribe:
         extensions: dict[str, Any] = request.scope["extensions"]
         closing: ExitStack = extensions[EXIT_STACK]
         closing.enter_context(subscription)
-        headers = _headers(encoder, reading.coding)
+        headers = delivery.headers_of(encoder, reading.coding)
         headers["Rat-Cursor"] = str(subscription.start)
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
@@ -122,16 +122,6 @@ class Subscribe:
         return response
 
 
-def _headers(encoder: Format, coding: str = "identity") -> dict[str, str]:
-    headers = {
-        "Content-Type": encoder.media_type,
-        "Cache-Control": "no-store, no-transform",
-        "X-Accel-Buffering": "no",
-        **({"Accept-Ranges": "none"} if encoder.name == "chunked" else {}),
-    }
-    return headers if coding == "identity" else headers | {"Content-Encoding": coding}
-
-
 def _gap_header(gap: Gap, epoch: str) -> str:
     return f'from="{gap.from_epoch or epoch}-{gap.after}", to="{epoch}-{gap.to}", reason={gap.reason.value}'
 
@@ -145,7 +135,7 @@ def _come_back(reading: Reading, encoder: Format, reason: str, retry_ms: int) ->
     else:
         data = msgspec.json.encode({"retry_ms": retry_ms, "reason": reason})
         body = b"retry: %d\nevent: reconnect\ndata: %s\n\n" % (retry_ms, data)
-    return Response(body, 200, _headers(encoder))
+    return Response(body, 200, delivery.headers_of(encoder))
 
 
 def _page_of(name: str | None) -> str:
