@@ -61,6 +61,8 @@ class Draft:
     """The records as they came, where they came as one run."""
     size: int = field(default=0)
     """Bytes of all records."""
+    sizes: list[int] | None = None
+    """Of each record, where they are known."""
     journey: Journey | None = None
     """What is told of it, where its publisher asked."""
     trace: Traced | None = None
@@ -91,6 +93,7 @@ class Batch:
         size: int | None = None,
         run: bytes | None = None,
         trace: Traced | None = None,
+        sizes: list[int] | array[int] | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
@@ -98,7 +101,7 @@ class Batch:
         self.time_ns = time_ns
         self._records: list[bytes] | None = records
         self._run = run
-        self._sizes = array("I")
+        self._sizes = sizes
         self.keys = keys
         self.events = events
         self.values = values
@@ -121,8 +124,8 @@ class Batch:
         events: list[str] | None = None,
     ) -> Batch:
         """A batch whose records, of these sizes, are there as their run alone."""
-        batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run)
-        batch._records, batch._sizes = None, sizes
+        batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run, sizes=sizes)
+        batch._records = None
         return batch
 
     def __len__(self) -> int:
@@ -145,18 +148,20 @@ class Batch:
         if self._records is not None:
             return self._records
         assert self._run is not None
-        return cut(self._run, self._sizes)
+        return cut(self._run, self.sizes)
 
     @property
     def run(self) -> list[bytes]:
         """What joined is the run of the records."""
         return [self._run] if self._run is not None else pieces(self.records)
 
-    def sizes(self, start: int, stop: int) -> int:
-        """Bytes of the records `start` to `stop` (indices, half open)."""
-        if self._records is not None:
-            return sum(map(len, self._records[start:stop]))
-        return sum(self._sizes[start:stop])
+    @property
+    def sizes(self) -> array[int]:
+        """Bytes of each record."""
+        if not isinstance(self._sizes, array):
+            known = self._sizes
+            self._sizes = array("I", list(map(len, self.records)) if known is None else known)
+        return self._sizes
 
     def settle(self) -> None:
         """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
@@ -167,10 +172,10 @@ class Batch:
             return
         if self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
             self._run = self._run or b"".join(pieces(records))
-            self._sizes = array("I", map(len, records))
+            self._sizes = self.sizes
             self._records = None
         else:
-            self._run = None
+            self._run = self._sizes = None
 
     @property
     def first(self) -> int:

@@ -257,6 +257,7 @@ class Sequencer:
             None if dropped else draft.size,
             None if dropped else draft.run,
             draft.trace,
+            None if dropped else draft.sizes,
         )
         if ref is not None:
             claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))

@@ -43,12 +43,12 @@ class Consumer:
 
     async def subscribe(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """A Start frame, then what the log has after it, then what comes. A reader that takes nothing is cut."""
-        answers = Answers(context, self._stall_s)
         try:
             data = await only(requests, self._wait_s)
             request = reading.subscription(parsed(pb.SubscribeRequest, data), self._broker.settings)
             opened, peer = self._broker.connections.opened, peer_of(context)
             with (
+                Answers(context, self._stall_s) as answers,
                 await self._broker.subscribe(request) as subscription,
                 opened(peer, "grpc", subscription, request.streams),
             ):

@@ -62,7 +62,9 @@ class Producer:
     async def publish(self, data: bytes) -> bytes:
         """One batch."""
         await self._broker.wait_for_room()
-        return self.acknowledgement(await self._broker.submit(self.draft(data, ""))).SerializeToString()
+        answer = pb.PublishResponse()
+        self.acknowledge(answer, await self._broker.submit(self.draft(data, "")))
+        return answer.SerializeToString()
 
     async def publish_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Many batches, answered in order."""
@@ -125,16 +127,14 @@ class Producer:
         return Draft(
             stream, records, columns.keys, columns.events, columns.values, envelope.producer,
             flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=sum(envelope.sizes),
+            sizes=envelope.sizes,
         )  # fmt: skip
 
-    def acknowledgement(self, ack: Ack) -> pb.PublishResponse:
-        return pb.PublishResponse(
-            first_offset=ack.first,
-            last_offset=ack.last,
-            stored=ack.stored,
-            duplicates=ack.duplicates,
-            epoch=self._broker.epoch,
-        )
+    def acknowledge(self, answer: pb.PublishResponse, ack: Ack) -> None:
+        """Writes an acknowledgement into its answer."""
+        answer.first_offset, answer.last_offset = ack.first, ack.last
+        answer.stored, answer.duplicates = ack.stored, ack.duplicates
+        answer.epoch = self._broker.epoch
 
 
 class _PublishCall:
@@ -189,18 +189,19 @@ class _PublishCall:
 
     async def write(self) -> None:
         """Answers in order, as commits come."""
-        while (answer := await self._answers.get()) is not None:
-            await self._sent.write(await self._response(answer))
-            self._pending_bytes -= answer.size
-            if self._has_room:
-                self._room.set()
+        with self._sent:
+            while (answer := await self._answers.get()) is not None:
+                await self._sent.write(await self._response(answer))
+                self._pending_bytes -= answer.size
+                if self._has_room:
+                    self._room.set()
 
     async def _response(self, answer: _Answer) -> bytes:
         response = pb.PublishStreamResponse(request=answer.number)
         try:
             if isinstance(answer.outcome, RatError):
                 raise answer.outcome
-            response.ack.CopyFrom(self._producer.acknowledgement(await answer.outcome))
+            self._producer.acknowledge(response.ack, await answer.outcome)
         except RatError as error:
             where = f"at message {answer.number}"
             detail = f"{error.detail} {where}"

@@ -79,8 +79,9 @@ class Row:
 
 def row_of(batch: Batch, sid: int, prev: int, uptime_ns: int) -> Row:
     """Writes down a batch of consecutive offsets. `sid` is the number of its stream."""
-    sizes = array("I", map(len, batch.records))
+    sizes = batch.sizes
     if not _LITTLE:
+        sizes = sizes[:]
         sizes.byteswap()
     labels = b""
     if batch.keys or batch.events:
