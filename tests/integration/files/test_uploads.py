@@ -269,7 +269,7 @@ async def test_time_runs_out_only_while_nothing_more_is_stored(
         nonlocal hours
         hours = 1
 
-    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=300_000) as proxy:
+    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=300_000, grace_s=0.1) as proxy:
         async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
             assert (await producer.upload("f", data, progress=work)).size == len(data)
     assert proxy.cuts
