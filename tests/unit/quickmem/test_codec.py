@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -230,3 +231,15 @@ def test_threads_share_the_codec() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_documents_of_a_batch_hold_no_more_memory_than_their_bytes() -> None:
+    values = [{"n": n, "text": "x" * 300} for n in range(200)]
+    quickmem.encode_batch(values)
+    tracemalloc.start()
+    try:
+        documents = quickmem.encode_batch(values)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * sum(map(sys.getsizeof, documents))
