@@ -136,6 +136,11 @@ def test_values_that_no_encoding_holds_are_refused(put: Callable[[object], bytes
         (b"\xc6\xff\xff\xff\xff", "truncated"),
         (b"\xdf\xff\xff\xff\xff", "truncated"),
         (b"", "truncated"),
+        (b"\x01\x02", "trailing"),
+        (b"\xa1ab", "trailing"),
+        (b"\x90\xc0", "trailing"),
+        (b"\x80" * 2, "trailing"),
+        (b"\xc4\x01ab", "trailing"),
         (b"\xd4\x05a", "extension"),
     ],
 )
