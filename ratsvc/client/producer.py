@@ -230,8 +230,9 @@ class Producer:
         After a break the upload goes on where it stood, until nothing more was stored for the delivery timeout.
 
         Args:
-            source: a path, bytes, chunks of bytes from an iterable (async or not), or a function that makes those
-                chunks anew. An iterator cannot be read again: its upload then fails with Unavailable, which says so.
+            source: a path, bytes, chunks of bytes from an iterable (async or not) or an open binary file, or a function
+                that makes those chunks anew. An iterator or an open file is not read again: after a break its upload
+                fails with Unavailable, which says so.
             upload_id: names the upload, so that it can go on later: 1 to 64 of [A-Za-z0-9_-]; random by default.
             resume: goes on with the upload of that id that broke off, instead of beginning it anew. What is stored is
                 compared with the source, from its beginning.

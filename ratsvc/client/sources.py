@@ -1,4 +1,4 @@
-"""What an upload reads, by position: a file, bytes, or chunks from an iterator.
+"""What an upload reads, by position: a file, bytes, or chunks from an iterator or an open file.
 
 To go on after a break, what was sent has to be read again. Chunks can be, when a function is given that makes their
 iterator anew, or something that can be iterated over again (a list, not a generator). Of others nothing is kept.
@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from errno import EINVAL
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -18,7 +19,7 @@ CHUNK_BYTES = 256 * 1024
 _END = object()
 
 Chunks = Iterable[bytes] | AsyncIterable[bytes]
-Uploadable = str | os.PathLike[str] | bytes | bytearray | memoryview | Chunks | Callable[[], Chunks]
+Uploadable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Chunks | Callable[[], Chunks]
 
 
 class ComeButOnce(Exception):
@@ -59,6 +60,8 @@ async def opened(source: Uploadable) -> Source:
             raise
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesSource(bytes(source))
+    if hasattr(source, "read"):
+        return ChunkSource(iter(partial(source.read, CHUNK_BYTES), b""))
     if callable(source) or isinstance(source, Iterable | AsyncIterable):
         return ChunkSource(cast(Chunks | Callable[[], Chunks], source))
     raise TypeError(f"Expected a path, bytes, chunks or a function that makes them, got {type(source).__name__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -457,6 +458,32 @@ async def test_what_is_no_source_is_refused_and_nothing_is_stored(server: Runnin
             await producer.upload("f", b"abc", resume=True)
         assert server.broker.log.last_offset == 0
         assert (await producer.upload("f", bytearray(b"abc"))).size == 3
+
+
+async def test_an_open_file_is_sent_in_chunks_and_not_in_lines(server: Running) -> None:
+    data = b"\n" * 3 * CHUNK
+    async with Producer(server.grpc_addr) as producer:
+        response = await producer.upload("f", io.BytesIO(data))
+        assert (response.size, response.records) == (len(data), 4)
+        with pytest.raises(TypeError, match="Expected chunks of bytes, got str"):
+            await producer.upload("f", io.StringIO("text"))  # type: ignore[arg-type]
+
+
+async def test_the_client_compares_the_digest_that_the_service_found() -> None:
+    async def take(requests: AsyncIterator[bytes], context: object) -> bytes:
+        async for _ in requests:
+            pass
+        return pb.UploadResponse(size=3, sha256=hashlib.sha256(b"abd").digest()).SerializeToString()
+
+    wrong = grpc.aio.server()
+    handlers = {"Upload": grpc.stream_unary_rpc_method_handler(take)}
+    wrong.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rat.v1.ProducerService", handlers),))
+    port = wrong.add_insecure_port("127.0.0.1:0")
+    await wrong.start()
+    async with Producer(f"127.0.0.1:{port}") as producer:
+        with pytest.raises(errors.DigestMismatch, match="stored other bytes than were sent"):
+            await producer.upload("f", b"abc")
+    await wrong.stop(0)
 
 
 async def test_what_is_appended_to_a_file_while_it_is_uploaded_is_not_of_it(server: Running, tmp_path: Path) -> None:
