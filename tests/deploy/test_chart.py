@@ -101,7 +101,8 @@ def test_a_pod_fits_the_restricted_profile_and_writes_nothing_but_its_volume(nam
             assert container["resources"]["limits"]["memory"]
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in pod(made)["containers"][0]["volumeMounts"]}
     durable = workload(made)["kind"] == "StatefulSet"
-    assert mounts == {"/etc/ratsvc": True} | ({"/data": False} if durable else {})
+    assert mounts["/etc/ratsvc"]
+    assert [path for path, is_read_only in mounts.items() if not is_read_only] == (["/data"] if durable else [])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -273,11 +274,14 @@ def test_a_collector_and_a_token_are_named_and_no_secret_is_in_the_settings(tmp_
     made = objects("monitoring")
     found = settings(made, "r-ratsvc", tmp_path)
     assert found.tracing.enabled
-    assert (found.tracing.endpoint, found.tracing.sample_ratio) == ("http://otel-collector.observability:4317", 0.05)
+    assert (found.tracing.endpoint, found.tracing.sample_ratio) == ("https://otel-collector.observability:4317", 0.05)
     assert (found.log_level, found.log_format, found.debug_token) == ("warning", "json", None)
     environment = {one["name"]: one for one in pod(made)["containers"][0]["env"]}
     assert environment["RATSVC_DEBUG_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "ratsvc", "key": "debug-token"}}
     assert environment["OTEL_RESOURCE_ATTRIBUTES"]["value"] == "deployment.environment=test"
+    [mount] = [one for one in pod(made)["containers"][0]["volumeMounts"] if one["name"] == "otel"]
+    assert environment["OTEL_EXPORTER_OTLP_CERTIFICATE"]["value"].startswith(f"{mount['mountPath']}/")
+    assert {"name": "otel", "configMap": {"name": "otel-ca"}} in pod(made)["volumes"]
     out = made["NetworkPolicy", "r-ratsvc"]["spec"]["egress"]
     assert [rule["ports"][0]["port"] for rule in out] == [4317, 53]
     assert "/debug" not in str([one for (kind, _), one in objects("gateway").items() if kind == "HTTPRoute"])
