@@ -14,7 +14,7 @@ import yaml
 
 from ratsvc.settings import ENV_PREFIX, Settings, load, names
 from tests.conftest import running
-from tests.deploy.chart import CHART, SCHEMAS, VALUES, Objects, helm, objects, rendered, tool
+from tests.deploy.chart import CHART, CLUSTER, SCHEMAS, VALUES, Objects, helm, objects, rendered, tool
 
 NAMES = [file.name.removesuffix("-values.yaml") for file in VALUES]
 ALWAYS = {
@@ -148,6 +148,25 @@ def test_services_and_policies_choose_the_server_and_not_the_test(name: str) -> 
     for selector in selectors:
         assert selector.items() <= labels.items()
         assert not selector.items() <= test.items()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_yaml_takes_for_something_else_stay_names(name: str) -> None:
+    def not_texts(found: Any, path: str) -> list[str]:
+        if isinstance(found, dict):
+            return [one for key, value in found.items() for one in not_texts(value, f"{path}.{key}")]
+        if isinstance(found, list):
+            return [one for value in found for one in not_texts(value, path)]
+        is_name = path.lower().endswith(("name", "namespace", "instance", ".key"))
+        return [f"{path}: {found!r}"] if is_name and not isinstance(found, str) else []
+
+    overrides = ["--set-string", "nameOverride=123,fullnameOverride=1,priorityClassName=1"]
+    values = CHART / "ci" / f"{name}-values.yaml"
+    for release in ("y", "1e3"):
+        done = helm("template", release, CHART, *CLUSTER, "--namespace", "123", "-f", values, *overrides)
+        assert done.returncode == 0, done.stderr
+        for one in yaml.safe_load_all(done.stdout):
+            assert one is None or not_texts(one, one["kind"]) == []
 
 
 def test_default_is_one_pod_that_keeps_records_in_memory(tmp_path: Path) -> None:
