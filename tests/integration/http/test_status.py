@@ -129,7 +129,7 @@ async def test_the_place_of_a_reader_inside_a_snapshot_is_one_to_come_back_to(
     values = [str(n) * 300_000 for n in range(10)] * 2
     for n, value in enumerate(values):
         await http.post(f"/v1/streams/state?key={n % 10}", json=value)
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port, limit=1024)  # it takes next to nothing
+    _, writer = await asyncio.open_connection("127.0.0.1", server.http_port, limit=1024)  # it takes next to nothing
     writer.write(get("/v1/streams/state?snapshot=key&format=ndjson"))
     while not (found := await listed(http)) or "~" not in str(found[0]["cursor"]):
         await asyncio.sleep(0.01)
