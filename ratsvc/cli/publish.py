@@ -36,9 +36,7 @@ class Input(StrEnum):
 
 def publish(
     stream: Annotated[str, typer.Argument(help="The stream's name.")],
-    values: Annotated[
-        list[str] | None, typer.Argument(metavar="VALUE", help="Values; without any, the input.")
-    ] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="VALUE", help="Values; without any, the input.")] = None,
     form: Annotated[
         Input | None, typer.Option("--format", help="How values are read; json for VALUEs, lines for input.")
     ] = None,
