@@ -51,7 +51,8 @@ def carry(draft: Draft, context: TraceContext, max_bytes: int) -> None:
     """
     draft.records = wire.with_headers(draft.records, context.headers, max_bytes)
     draft.run = None
-    draft.size = sum(map(len, draft.records))
+    draft.sizes = list(map(len, draft.records))
+    draft.size = sum(draft.sizes)
 
 
 def _named(data: bytes) -> bool:
