@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 
 from ratsvc.cli import UsageError
-from ratsvc.cli.addresses import GRPC, GrpcAddress, reachable
+from ratsvc.cli.addresses import GRPC, GrpcAddress, target
 from ratsvc.cli.uploading import bar, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
@@ -36,9 +36,7 @@ class Input(StrEnum):
 
 def publish(
     stream: Annotated[str, typer.Argument(help="The stream's name.")],
-    values: Annotated[
-        list[str] | None, typer.Argument(metavar="[VALUE]…", help="Values; without any, the input.")
-    ] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="VALUE", help="Values; without any, the input.")] = None,
     form: Annotated[
         Input | None, typer.Option("--format", help="How values are read; json for VALUEs, lines for input.")
     ] = None,
@@ -60,6 +58,7 @@ def publish(
     [bold]json[/bold]: each VALUE is one JSON document; [bold]ndjson[/bold]: each line of the input is one;
     [bold]text[/bold]: each VALUE, or the whole input, is one string; [bold]lines[/bold]: each line is a string;
     [bold]bytes[/bold]: the input as chunks of bytes.
+    Of an input with a bad line the lines before it are published.
 
     A file as bytes is uploaded, its SHA-256 checked at both ends. When the
     connection breaks, or the service restarts, the upload goes on where it
@@ -74,11 +73,11 @@ def publish(
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
         raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
     if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
-        run_upload(stream, file, key, event, reachable(grpc), timeout, resume=resume, end=end)
+        run_upload(stream, file, key, event, target(grpc), timeout, resume=resume, end=end)
         return
     if resume or end:
         raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
-    last = asyncio.run(_publish(stream, values, form, file, key, event, reachable(grpc), timeout))
+    last = asyncio.run(_publish(stream, values, form, file, key, event, target(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
 
@@ -98,7 +97,14 @@ async def _publish(
         with _progress(values, file) as progress, _opened(file) as source:
             task = progress.add_task(stream, total=_size(file)) if progress else None
             records = _of_values(values, form) if values else _of_input(source, form)
-            while (one := await asyncio.to_thread(next, records, None)) is not None:
+            while True:
+                try:
+                    one = await asyncio.to_thread(next, records, None)
+                except RatError:
+                    await producer.flush()  # what came before is published: it may have been so already
+                    raise
+                if one is None:
+                    break
                 size, value = one
                 last = await producer.send(stream, value, key=key, event=event)
                 if last.done() and (error := last.exception()):
