@@ -100,6 +100,7 @@ class LmdbLog:
         self._expire_from = ""
         self._directory = Directory(directory)
         try:
+            self._directory.settle()
             self._store = Store(self._directory)
             self._room = Room(limits or DiskLimits(), self._directory, self._store)
             try:
