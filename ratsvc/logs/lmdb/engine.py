@@ -63,7 +63,7 @@ class LmdbLog:
         directory: of this process alone.
         policy: what is kept of a stream by the settings.
         flush_interval_s: 0: each append is on disk when it returns; else it may be that much later.
-        limits: how much of the disk it may take; looked at twice a second.
+        limits: how much of the disk it may take, looked at twice a second; and how long a start looks for damage.
         clock: nanoseconds that never go back.
     """
 
@@ -101,8 +101,9 @@ class LmdbLog:
         self._directory = Directory(directory)
         try:
             self._directory.settle()
-            self._store = Store(self._directory)
-            self._room = Room(limits or DiskLimits(), self._directory, self._store)
+            limits = limits or DiskLimits()
+            self._store = Store(self._directory, limits.survey_s)
+            self._room = Room(limits, self._directory, self._store)
             try:
                 self._load()
             except BaseException:
