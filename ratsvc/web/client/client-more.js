@@ -1,5 +1,9 @@
-// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, and one connection
-// for all tabs of an origin that read the same.
+// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, one connection for all
+// tabs of an origin that read the same, and a bound for browsers that have none.
+//
+// Reading ahead: Firefox and Safari take in all that a connection brings, however slowly its body is read (Firefox 153
+// and WebKitGTK 2.50 did with 97 MB). There all that comes is read at once and kept; when more than MOST_AHEAD_BYTES wait
+// the connection is given up, and made again from the place where the reader is when it has read these.
 //
 // Deltas: a record that comes as a patch is given out as the document that the patch makes (RFC 6902: add, remove,
 // replace). A document that was given out is never changed; what a patch leaves alone, the two have in common.
@@ -10,7 +14,43 @@
 // nothing, and nothing is kept but MOST_KEPT_BYTES. When the tab goes, the browser gives its lock to another, which
 // follows from its own place; the others ask it from theirs.
 
-const MOST_KEPT_BYTES = 4 * 1024 * 1024, RETRY_MS = 1000;
+const MOST_KEPT_BYTES = 4 * 1024 * 1024, MOST_AHEAD_BYTES = 16 * 1024 * 1024, RETRY_MS = 1000;
+
+/** A response whose body is read ahead. */
+export function ahead({ status, headers, body }) {
+  return { status, headers, body: body && { getReader: () => aheadOf(body.getReader()) } };
+}
+
+function aheadOf(reader) {
+  const kept = [];
+  let bytes = 0, wake;
+  const size = ({ value }) => value?.length ?? 0;
+
+  async function pump() {
+    for (let one = { value: true }; one.value; wake?.()) {
+      one = await reader.read().catch((error) => ({ error }));
+      kept.push(one);
+      bytes += size(one);
+      if (bytes <= MOST_AHEAD_BYTES) continue;
+      reader.cancel().catch(() => undefined);
+      const words = [["reconnect", { retry_ms: 0, reason: "behind" }]];
+      kept.push({ value: { buffer: true, length: 0, words } });
+      one = {};
+      kept.push(one);
+    }
+  }
+
+  async function read() {
+    while (!kept.length) await new Promise((resolve) => { wake = resolve; });
+    const one = kept.shift();
+    bytes -= size(one);
+    if (one.error) throw one.error;
+    return one;
+  }
+
+  pump();
+  return { read };
+}
 
 // How a cursor is to another: undefined where it is of another epoch, else below, at or above 0.
 function compare(one, other) {
