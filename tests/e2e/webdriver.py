@@ -84,7 +84,7 @@ class Tab:
     async def evaluate(self, function: str, argument: object = None) -> Any:
         """What a function of the page's world returns, awaited."""
         script = f"""const [argument, done] = arguments;
-            (async () => ({function})(argument))().then((value) => done([value]), (error) => done([null, `${{error}}`]));
+            (async () => ({function})(argument))().then((value) => done([value]), (error) => done([0, `${{error}}`]));
         """
         value, *error = await self._ask("ExecuteAsyncScript", script=script, args=[argument])
         if error:

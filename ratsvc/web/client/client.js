@@ -408,7 +408,7 @@ export function subscribe(url, options = {}) {
     try {
       let lists = follow(from, {}, tell);
       if (share || query.has("delta")) lists = (await more()).more(
-        lists, RatError, [share, target, format, view, int64], query,
+        lists, RatError, options, [share, target, format, view, int64], query,
         subscription, from, follow, placeAfter, attempt, stops, tell,
       );
       for await (const words of lists) {
