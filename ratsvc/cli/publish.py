@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 
 from ratsvc.cli import UsageError
-from ratsvc.cli.addresses import GRPC, GrpcAddress, reachable
+from ratsvc.cli.addresses import GRPC, GrpcAddress, target
 from ratsvc.cli.uploading import bar, has_lines, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
@@ -36,9 +36,7 @@ class Input(StrEnum):
 
 def publish(
     stream: Annotated[str, typer.Argument(help="The stream's name.")],
-    values: Annotated[
-        list[str] | None, typer.Argument(metavar="[VALUE]…", help="Values; without any, the input.")
-    ] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="VALUE", help="Values; without any, the input.")] = None,
     form: Annotated[
         Input | None,
         typer.Option("--format", help="How values are read; json for VALUEs, bytes for FILE, lines for the input."),
@@ -59,6 +57,7 @@ def publish(
     [bold]json[/bold]: each VALUE is one JSON document; [bold]ndjson[/bold]: each line of the input is one;
     [bold]text[/bold]: each VALUE, or the whole input, is one string; [bold]lines[/bold]: each line is a string;
     [bold]bytes[/bold]: the input as chunks of bytes.
+    Of an input with a bad line the lines before it are published.
 
     A FILE is uploaded as it is (bytes), its SHA-256 checked at both ends, unless
     --format says what its records are. When the connection breaks, or the
@@ -78,12 +77,12 @@ def publish(
     if file is not None and form in (None, Input.BYTES) and is_regular(file, needed=resume or end):
         if form is None and not (resume or end) and has_lines(file):
             typer.echo(f"ratsvc: {file} is uploaded as one file; for a record a line say --format lines", err=True)
-        run_upload(stream, file, key, event, reachable(grpc), timeout, resume=resume, end=end)
+        run_upload(stream, file, key, event, target(grpc), timeout, resume=resume, end=end)
         return
     if resume or end:
         raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
     form = form or (Input.JSON if values else Input.LINES)
-    last = asyncio.run(_publish(stream, values, form, file, key, event, reachable(grpc), timeout))
+    last = asyncio.run(_publish(stream, values, form, file, key, event, target(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)
 
@@ -103,7 +102,14 @@ async def _publish(
         with _progress(values, file) as progress, _opened(file) as source:
             task = progress.add_task(stream, total=_size(file)) if progress else None
             records = _of_values(values, form) if values else _of_input(source, form)
-            while (one := await asyncio.to_thread(next, records, None)) is not None:
+            while True:
+                try:
+                    one = await asyncio.to_thread(next, records, None)
+                except RatError:
+                    await producer.flush()  # what came before is published: it may have been so already
+                    raise
+                if one is None:
+                    break
                 size, value = one
                 last = await producer.send(stream, value, key=key, event=event)
                 if last.done() and (error := last.exception()):

@@ -40,6 +40,7 @@ class SyncProducer:
         try:
             self._wait(self._producer.__aexit__(kind, error, trace))
         finally:
+            self._wait(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -80,6 +81,14 @@ class SyncProducer:
 
     def _wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+async def _end_tasks() -> None:
+    """Ends what a loop that is about to stop still runs, as `asyncio.run` does: gRPC's own tasks outlive a call."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 class SyncConsumer:
