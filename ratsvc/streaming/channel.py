@@ -52,7 +52,7 @@ class Channel:
     __slots__ = (
         "__weakref__", "_armed", "_closing", "_event", "_finished", "_listeners", "_orphan_since", "_over",
         "_prefilled", "_queue", "_reset", "_task", "close_reason", "end_reason", "heartbeat_s", "idle_s", "kind",
-        "sent_bytes", "sent_messages", "stall_s",
+        "sent_bytes", "sent_messages", "stall_s", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,8 @@ class Channel:
         """Why nothing more is taken."""
         self.close_reason: str | None = None
         """Why nothing more is written."""
+        self.was_cancelled = False
+        """Whether the response was broken off while its client is still there."""
         self.sent_bytes = 0
         """Handed to the server."""
         self.sent_messages = 0
@@ -163,6 +165,7 @@ class Channel:
     def _cut(self, task: asyncio.Task[object], reason: str) -> None:
         self.close(reason)
         if self._reset is None or not self._reset():
+            self.was_cancelled = True
             task.cancel()
 
     def sender_made(self) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import aclosing
+from importlib.metadata import version
 from itertools import groupby
 from types import TracebackType
 from typing import Final, cast
@@ -37,6 +38,8 @@ MEDIA_TYPES: Final = {
     ResponseType.BINARY: "application/octet-stream",
 }
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_IN_TASK_GROUP: Final = tuple(map(int, version("quart").split(".")[:2])) >= (0, 23)
+"""Whether Quart sends a response in a task of a TaskGroup."""
 _log = logging.getLogger("ratsvc.streaming")
 
 
@@ -95,11 +98,10 @@ class _Body(ResponseBody):
         if self._blocks is not None:
             await self._blocks.aclose()
         ended = self._channel.end_reason
-        was_cut = self._channel.close_reason is not None
         self._channel.close(ended if kind is None and ended is not None else "disconnected")
-        if was_cut and isinstance(error, asyncio.CancelledError):
-            # From 0.23 on Quart runs this in a TaskGroup: a task of it that is cancelled, and no more, does not end it,
-            # and the connection would stay open until the client goes.
+        if _IN_TASK_GROUP and self._channel.was_cancelled and isinstance(error, asyncio.CancelledError):
+            # A task of the group that is cancelled, and no more, does not end it, and the connection would stay open
+            # until the client goes.
             raise ConnectionAbortedError(f"the response was cut: {self._channel.close_reason}") from None
 
 
