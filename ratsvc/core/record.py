@@ -221,11 +221,6 @@ class Batch:
         self._encoded.clear()
         self.trace = None
 
-    @property
-    def is_cool(self) -> bool:
-        """Whether the batch has left the tail."""
-        return self._cool
-
     def part(self, start: int, stop: int) -> Batch:
         """Records `start` to `stop` (indices, half open) as a batch of its own; itself when that is all."""
         if start <= 0 and stop >= len(self):

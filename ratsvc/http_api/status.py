@@ -206,7 +206,7 @@ class StatusRoutes:
         if isinstance(place, Subscription):
             lag, size, streams = place.lag, place.sender.sent, one.streams
             state: ReaderState | Literal["publishing"] = place.state
-            cursor: str | None = f"{self._broker.epoch}-{place.position}"
+            cursor: str | None = str(place.cursor)
         else:
             lag, size, streams = 0, place.received, (place.stream,) if place.stream else ()
             state, cursor = "publishing", None

@@ -123,8 +123,9 @@ class EventSources:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
     def finish(self, outcome: Outcome) -> list[ReaderNotes]:
         """Lets them come to the end of the log; returns what they saw."""

@@ -15,6 +15,7 @@ from ratsvc.client import Producer
 from ratsvc.core.figures import SECONDS
 from ratsvc.settings import load
 from tests.conftest import Running, running
+from tests.integration.http.raw import get
 
 BYTES = {"Content-Type": "application/octet-stream"}
 
@@ -151,6 +152,25 @@ async def test_status_and_metrics_agree_on_who_is_live_and_how_far_others_are_be
         lag = max(one["lag"] for one in shown if one["format"] == name)
         assert (lag > 0) == (name == "chunked")
         assert f'ratsvc_reader_lag_offsets_max{{format="{name}"}} {float(lag)}' in metrics
+
+
+async def test_the_place_of_a_reader_inside_a_snapshot_is_one_to_come_back_to(
+    server: Running, http: httpx.AsyncClient
+) -> None:
+    values = [str(n) * 300_000 for n in range(10)] * 2
+    for n, value in enumerate(values):
+        await http.post(f"/v1/streams/state?key={n % 10}", json=value)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.http_port, limit=1024)  # it takes next to nothing
+    writer.write(get("/v1/streams/state?snapshot=key&format=ndjson"))
+    while not (found := await listed(http)) or "~" not in str(found[0]["cursor"]):
+        await asyncio.sleep(0.01)
+    place = str(found[0]["cursor"])
+    writer.transport.abort()
+    rest = await http.get("/v1/streams/state", params={"snapshot": "key", "from": place, "until": "now"})
+    whole = await http.get("/v1/streams/state", params={"snapshot": "key", "until": "now"})
+    assert rest.status_code == 200
+    assert whole.text.endswith(rest.text)
+    assert 0 < len(rest.text) < len(whole.text)
 
 
 async def test_grpc_readers_and_bodies_that_come_in_pieces_are_listed(server: Running, http: httpx.AsyncClient) -> None:
