@@ -141,12 +141,13 @@ class Disk(_Part):
 
 
 class Compression(_Part):
-    """gzip, for those who ask for it by `Accept-Encoding`. Streams in `chunked` are never compressed."""
+    """gzip, for those who ask for it by `Accept-Encoding`; what is no stream also comes as zstd, and the pages' files
+    as br. Streams in `chunked` are never compressed."""
 
     enabled: bool = True
     """Whether there is any."""
     level: Annotated[int, Field(ge=1, le=9)] = 6
-    """zlib's, from the fastest to the smallest. 256 KiB or more at once are compressed with 1."""
+    """zlib's, from the fastest to the smallest. 256 KiB or more at once of a stream are compressed with 1."""
     min_bytes: Count = 1024
     """Responses that are no streams are compressed from this size on."""
     windows: Annotated[int, Field(ge=0)] = 1_000
@@ -154,6 +155,9 @@ class Compression(_Part):
     others single small records are sent as large as they are."""
     kept_bytes: Annotated[int, Field(ge=0)] = 4 * MIB
     """Compressed bytes, with what they were made of, that are kept for other readers who catch up."""
+    cpu_percent: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Of one core, over two seconds: so much time compression may take, for all readers together. Beyond it new readers
+    get plain bytes, and those who are there get theirs as they are, inside their gzip; 100: no bound."""
 
 
 class TracingSettings(_Part):

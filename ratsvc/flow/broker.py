@@ -335,6 +335,7 @@ class Broker:
             "commits_total": self.figures.commits,
             "encoding_seconds_total": self.figures.encoding_seconds,
             "compression_seconds_total": self.figures.compression_seconds,
+            "compression_declined_total": self.figures.compression_declined,
             "http_connections_refused_total": self.figures.http_connections_refused,
             "trace_spans_total": self.tracing.spans if self.tracing else 0,
             "trace_spans_refused_total": self.tracing.refused if self.tracing else 0,
