@@ -124,7 +124,8 @@ class Limits(_Part):
 
 
 class Disk(_Part):
-    """How much of the disk the log may take, with `data_dir`. Looked at twice a second."""
+    """With `data_dir`: how much of the disk the log may take (looked at twice a second), and the look at it at a
+    start."""
 
     log_bytes: Annotated[int, Field(ge=0)] = 0
     """Records in all; over it the oldest go. 0: as the disk has room."""
@@ -134,6 +135,9 @@ class Disk(_Part):
     """Of the disk in use: from there on, the oldest records go as new ones come."""
     full_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Of the disk in use: from there on, no records are taken."""
+    survey_s: Annotated[float, Field(ge=0, le=600)] = 1.0
+    """How long, at most, a start looks through the database for damage that would end the process later; 0: not at
+    all."""
 
 
 class Compression(_Part):

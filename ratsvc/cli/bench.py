@@ -26,7 +26,7 @@ DEFAULTS = Options()
 def bench(
     scenarios: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SCENARIO]…", help=f"Of {', '.join(SCENARIOS)}, or a group of them; all by default."),
+        typer.Argument(metavar="SCENARIO", help=f"Of {', '.join(SCENARIOS)}, or a group of them; all by default."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there, as JSON.")] = None,
     records: Annotated[int, typer.Option(min=1, help="Records of a throughput scenario.")] = DEFAULTS.records,

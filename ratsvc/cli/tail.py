@@ -22,9 +22,7 @@ FORMATS = ("sse", "ndjson", "json-seq", "text", "chunked", "binary")
 
 
 def tail(
-    patterns: Annotated[
-        list[str], typer.Argument(metavar="PATTERN…", help="Streams: names, or patterns with * and >.")
-    ],
+    patterns: Annotated[list[str], typer.Argument(metavar="PATTERN", help="Streams: names, or patterns with * and >.")],
     start: Annotated[str, typer.Option("--from", help="latest, earliest, -N, a time or a cursor.")] = "latest",
     until: Annotated[str | None, typer.Option(help="Stop here: now, or a cursor.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,

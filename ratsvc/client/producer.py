@@ -10,24 +10,32 @@ new epoch and numbers the rest anew, which is safe because none of it can have b
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, Self, cast
 
 import grpc.aio
 from rat.v1 import producer_pb2 as pb
 
+from ratsvc.client.sources import Uploadable, opened
 from ratsvc.client.status import backoff_s, error_of, error_of_call, is_retryable
-from ratsvc.client.upload import BytesSource, FileSource, Uploading, upload_once
+from ratsvc.client.upload import Uploading
 from ratsvc.core.run import pieces
-from ratsvc.errors import InvalidArgument, OutOfSequence, ProducerFenced, RatError, Unavailable
+from ratsvc.errors import (
+    Busy,
+    DiskFull,
+    InvalidArgument,
+    OutOfSequence,
+    ProducerFenced,
+    RatError,
+    TooLarge,
+    Unavailable,
+)
 from ratsvc.names import check_name, check_producer_id, check_upload_id
 from ratsvc.quickmem import wire
 
@@ -71,6 +79,8 @@ class _Batch:
     deadline: float = 0.0
     tried: bool = False
     """Whether it was ever sent, so that it may be stored."""
+    refused: RatError | None = None
+    """Why it is not sent again: it fails when all before it are acknowledged."""
 
     def request(self, producer_id: str, epoch: int) -> bytes:
         """The serialised `rat.v1.PublishRequest`."""
@@ -109,7 +119,8 @@ class Producer:
         window: how many batches may be unacknowledged.
         max_buffered_bytes: beyond so many bytes unacknowledged, `send` waits.
         delivery_timeout_s: after so long a record fails with Unavailable; it may have been stored all the same. So do
-            those that were sent behind it.
+            those that were sent behind it. Where the service could be reached and had no room until then, it is Busy
+            or DiskFull, and nothing of them was stored.
     """
 
     def __init__(
@@ -185,7 +196,8 @@ class Producer:
         """Queues a record; waits only while the buffer is full.
 
         Returns:
-            A future of its delivery. It raises the service's refusal, or Unavailable after the delivery timeout.
+            A future of its delivery. It raises the service's refusal, at once when a retry cannot help (a bad request)
+            and after the delivery timeout when it might have (a full disk or queue); or Unavailable after that time.
 
         Raises:
             InvalidArgument, InvalidValue, TypeError: the name, label or value cannot be published.
@@ -216,7 +228,7 @@ class Producer:
     async def upload(
         self,
         stream: str,
-        source: str | os.PathLike[str] | bytes | AsyncIterator[bytes],
+        source: Uploadable,
         *,
         name: str = "",
         content_type: str = "",
@@ -227,40 +239,40 @@ class Producer:
         resume: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> pb.UploadResponse:
-        """Uploads a file: a path, bytes, or chunks of bytes. The service checks its SHA-256.
+        """Uploads a file. The service checks its SHA-256.
 
-        After a break the upload of a path or of bytes goes on where it stood, until nothing more was stored for the
-        delivery timeout. Chunks that come but once are not sent again: their upload then fails with Unavailable.
+        After a break the upload goes on where it stood, until nothing more was stored for the delivery timeout.
 
         Args:
+            source: a path, bytes, chunks of bytes from an iterable (async or not) or an open binary file, or a function
+                that makes those chunks anew. An iterator or an open file is not read again: after a break its upload
+                fails with Unavailable, which says so.
             upload_id: names the upload, so that it can go on later: 1 to 64 of [A-Za-z0-9_-]; random by default.
-            resume: goes on with the upload of that id that broke off, instead of beginning it anew.
+            resume: goes on with the upload of that id that broke off, instead of beginning it anew. What is stored is
+                compared with the source, from its beginning.
             progress: called with the bytes sent so far.
 
         Raises:
             UploadNotFound: there is no upload of that id to go on with.
-            DigestMismatch: the file has changed since its upload began, or while it was sent.
+            DigestMismatch: the source has changed since its upload began, or while it was sent.
             OSError: the path cannot be read.
+            TypeError: the source, or a chunk of it, is none.
             Exception: what the chunks or `progress` raise.
             RatError: it was refused. What was stored stays.
         """
-        source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        start = pb.UploadStart(
-            stream=check_name(stream), name=name, content_type=content_type, key=key, event=event, end_stream=end_stream
-        )
-        if not isinstance(source, str | bytes):
-            if upload_id or resume:
-                raise InvalidArgument("chunks that come but once cannot go on after a break", field="upload_id")
-            return await upload_once(self._channel, start, source, progress)
+        check_name(stream)
         if resume and not upload_id:
             raise InvalidArgument("resume needs the upload_id of the upload to go on with", field="upload_id")
-        start.upload_id = check_upload_id(upload_id or uuid.uuid4().hex)
-        with nullcontext() if isinstance(source, bytes) else await asyncio.to_thread(open, source, "rb") as file:
-            own = os.fsencode(Path(source).name).decode("utf-8", "replace") if isinstance(source, str) else ""
-            start.name = name or own
-            bytes_of = BytesSource(source) if isinstance(source, bytes) else FileSource(cast(BinaryIO, file))
-            uploading = Uploading(self._channel, start, bytes_of, self._timeout_s, progress)
-            return await uploading.run(resume=resume)
+        upload_id = check_upload_id(upload_id or uuid.uuid4().hex)
+        bytes_of = await opened(source)
+        try:
+            start = pb.UploadStart(
+                stream=stream, name=name or bytes_of.name, content_type=content_type, key=key, event=event,
+                end_stream=end_stream, upload_id=upload_id,
+            )  # fmt: skip
+            return await Uploading(self._channel, start, bytes_of, self._timeout_s, progress).run(resume=resume)
+        finally:
+            await bytes_of.close()
 
     def _add(self, stream: str, record: bytes) -> asyncio.Future[Delivered]:
         loop = asyncio.get_running_loop()
@@ -296,6 +308,10 @@ class Producer:
             while not self._sealed:
                 self._changed.clear()
                 await self._changed.wait()
+            if refused := self._sealed[0].refused:
+                self._fail(self._take_first(), refused)
+                self._renumber()
+                continue
             before = self._sealed[0]
             try:
                 wait_s = await self._session()
@@ -304,10 +320,14 @@ class Producer:
                 wait_s, self._trouble = refused.retry_after_s, refused
                 if error.code() in _FATAL:
                     self._fail_all(refused)
+                elif isinstance(refused, TooLarge) and self._sent:
+                    # The transport refused one of those sent, and does not say which: none is larger than this one.
+                    max(islice(self._sealed, self._sent), key=lambda batch: batch.size).refused = refused
             attempt = attempt + 1 if self._sealed and self._sealed[0] is before else 1
             self._expire()
             if self._sealed and wait_s != 0:
-                await asyncio.sleep(max(wait_s or 0.0, backoff_s(attempt)))
+                wait_s = max(wait_s or 0.0, backoff_s(attempt))
+                await asyncio.sleep(max(0.0, min(wait_s, self._sealed[0].deadline - monotonic())))
 
     async def _session(self) -> float | None:
         """One connection's worth of work; returns how long to wait before the next one, None for a back-off."""
@@ -318,10 +338,13 @@ class Producer:
             while True:
                 data = await call.read()
                 if data is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    self._trouble = None
                     return None
                 response = pb.PublishStreamResponse.FromString(cast(bytes, data))
                 if response.WhichOneof("outcome") == "ack":
                     self._acknowledged(response.ack)
+                    if self._sealed and self._sealed[0].refused:
+                        return 0.0
                 else:
                     return self._refused(error_of(response.error))
         finally:
@@ -331,7 +354,7 @@ class Producer:
 
     async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         while True:
-            while self._sent >= min(len(self._sealed), self._window):
+            while self._sent >= min(len(self._sealed), self._window) or self._sealed[self._sent].refused:
                 self._changed.clear()
                 await self._changed.wait()
             batch = self._sealed[self._sent]
@@ -350,6 +373,7 @@ class Producer:
             self._fail_all(error)
             return 0.0
         if is_retryable(error):
+            self._trouble = error
             return error.retry_after_s
         if not isinstance(error, OutOfSequence):
             self._fail(self._take_first(), error)
@@ -369,12 +393,18 @@ class Producer:
         again under another number."""
         expired = False
         while self._sealed and (monotonic() > self._sealed[0].deadline or (expired and self._sealed[0].tried)):
-            why = f" ({self._trouble.detail})" if self._trouble else ""
-            late = f"not delivered to {self.address} in {self._timeout_s:g} s{why}; it may be stored all the same"
-            self._fail(self._take_first(), Unavailable(late))
+            self._fail(self._take_first(), self._too_late())
             expired = True
         if expired:
             self._renumber()
+
+    def _too_late(self) -> RatError:
+        trouble = self._trouble
+        late = f"not delivered to {self.address} in {self._timeout_s:g} s"
+        if isinstance(trouble, Busy | DiskFull):  # said of the first of them: what follows it cannot be stored either
+            return type(trouble)(f"{late}: {trouble.detail}")
+        why = f" ({trouble.detail})" if trouble else ""
+        return Unavailable(f"{late}{why}; it may be stored all the same")
 
     def _take_first(self) -> _Batch:
         batch = self._sealed.popleft()

@@ -18,7 +18,9 @@ _BY_REASON = {
     if isinstance(kind, type) and issubclass(kind, RatError)
 }
 _BY_SLUG = {kind.slug: kind for kind in _BY_REASON.values()}
-_RETRYABLE = (errors.Busy, errors.Unavailable, errors.RequestTimeout)
+_RETRYABLE = (errors.Busy, errors.DiskFull, errors.Unavailable, errors.RequestTimeout)
+#: How gRPC itself, at either end, refuses a message over its limit.
+_OVER_GRPC_LIMIT = "larger than max"
 
 
 def error_of(status: status_pb2.Status) -> RatError:
@@ -44,8 +46,10 @@ def error_of_call(error: grpc.aio.AioRpcError) -> RatError:
     status = rpc_status.from_call(cast(grpc.Call, error))
     if status is not None:
         return error_of(status)
-    code: int = error.code().value[0]
-    return error_of(status_pb2.Status(code=code, message=error.details() or error.code().name.lower()))
+    code, details = error.code(), error.details() or error.code().name.lower()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _OVER_GRPC_LIMIT in details:
+        return errors.TooLarge(f"the request is too large: {details}")
+    return error_of(status_pb2.Status(code=code.value[0], message=details))
 
 
 def error_of_problem(status: int, problem: object) -> RatError:

@@ -411,7 +411,7 @@ def _log_of(settings: Settings, policy: Callable[[str], Retention]) -> Log:
         memory_bytes=limits.log_bytes,
         data_dir=settings.data_dir,
         flush_interval_s=settings.flush_interval_s if settings.durability == "interval" else 0.0,
-        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent),
+        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent, disk.survey_s),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from rat.v1 import consumer_pb2 as pb
@@ -33,14 +34,11 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
         raise InvalidArgument("overflow must be a value of rat.v1.Overflow", field="overflow")
     if request.delta not in pb.Delta.values():
         raise InvalidArgument("delta must be a value of rat.v1.Delta", field="delta")
-    until: Cursor | None = None
-    if request.until not in ("", "now"):
-        until = parse_cursor(request.until, "until")
     heartbeat_s = _seconds(request.heartbeat, "heartbeat", 1.0, 3600.0) if request.HasField("heartbeat") else None
     return ReadRequest(
         _streams(request.streams, settings),
         parse_start(getattr(request, "from")),
-        "now" if request.until == "now" else until,
+        _until(request.until),
         request.limit or None,
         _filters(request.keys, "keys"),
         _filters(request.events, "events"),
@@ -60,6 +58,7 @@ def page(request: pb.FetchRequest, settings: Settings) -> tuple[ReadRequest, flo
     read = ReadRequest(
         _streams(request.streams, settings),
         parse_start(start) if start or request.snapshot else Earliest(),
+        _until(request.until),
         limit=request.limit or DEFAULT_PAGE,
         keys=_filters(request.keys, "keys"),
         events=_filters(request.events, "events"),
@@ -75,6 +74,12 @@ def retention(max_records: int, max_bytes: int, max_age: Duration) -> Retention:
         if count >= 2**63:
             raise InvalidArgument(f"retention.{field} must be below 2^63", field=f"retention.{field}")
     return Retention(max_records, max_bytes, _seconds(max_age, "retention.max_age", 0.0, MAX_AGE_S))
+
+
+def _until(text: str) -> Cursor | Literal["now"] | None:
+    if text == "now":
+        return "now"
+    return parse_cursor(text, "until") if text else None
 
 
 def _streams(streams: Sequence[str], settings: Settings) -> tuple[str, ...]:

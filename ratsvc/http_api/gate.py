@@ -92,13 +92,8 @@ class Gate:
         try:
             with exchange.exit_stack:
                 await self._serve(exchange)
-        except (ClientGone, ConnectionError):  # nobody is left to be answered, or the body was broken off on purpose
-            pass
-        except RatError as error:
-            await self._failed(exchange, error)
         except Exception as error:
-            log_failure(error)
-            await self._failed(exchange, problem.Internal())
+            await self._failed(exchange, _first(error))
         finally:
             seconds = time.perf_counter() - started
             self._figures.http_active -= 1
@@ -161,8 +156,13 @@ class Gate:
     def _allowed(self, path: str) -> list[str]:
         return sorted(METHODS) if path == "*" else sorted(self._routes.allowed_methods(path))
 
-    async def _failed(self, exchange: Exchange, error: RatError) -> None:
+    async def _failed(self, exchange: Exchange, error: Exception) -> None:
         """Says the error, or breaks the response off where it has begun: it returns without an end."""
+        if isinstance(error, ClientGone | ConnectionError):
+            return  # nobody is left to be answered, or the body was broken off on purpose
+        if not isinstance(error, RatError):
+            log_failure(error)
+            error = problem.Internal()
         if exchange.status is None:
             await exchange.reply(problem.refusal(error))
 
@@ -195,10 +195,15 @@ async def _refuse_websocket(send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
 
 
-def log_failure(error: Exception) -> None:
-    """One line: what went wrong and where, without a stack."""
+def _first(error: Exception) -> Exception:
+    """The error itself: Quart runs a request in a TaskGroup from 0.23 on."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def log_failure(error: Exception) -> None:
+    """One line: what went wrong and where, without a stack."""
     at, frame = error.__traceback__, "?"
     while at is not None:
         frame = f"{at.tb_frame.f_code.co_name}:{at.tb_lineno}"

@@ -79,9 +79,9 @@ def check(scope: dict[str, Any], settings: Settings) -> Head:
         raise UpgradeRefused("this service does not speak WebSocket")
     length, chunked = _framing(headers)
     method = scope["method"]
-    cross_site = headers.get(b"sec-fetch-site") == [b"cross-site"] and not allowed_origin(headers, settings)
+    cross_site = _is_cross_site(headers, host) and not allowed_origin(headers, settings)
     if method not in _SAFE and (cross_site or headers.get(b"origin") == [b"null"]):
-        raise CrossSite("a page of another site may not change anything here")
+        raise CrossSite("a page of another site may not change anything here: see the setting cors_origins")
     path = "" if method == "CONNECT" else _path(scope["raw_path"], host)
     if settings.allowed_hosts and path not in PROBES and not _is_ours(host.decode(), settings.allowed_hosts):
         raise Misdirected("this service does not answer to the host that the request names", field="host")
@@ -112,6 +112,15 @@ def _host(headers: dict[bytes, list[bytes]], version: str) -> bytes:
     if len(hosts) != 1 or not _HOST.match(hosts[0]):
         raise _malformed("there must be one Host header, <host> or <host>:<port>", b"host")
     return hosts[0].lower()
+
+
+def _is_cross_site(headers: dict[bytes, list[bytes]], host: bytes) -> bool:
+    """Whether a page of another site sends it. Browsers say so (Fetch Metadata), but not where they do not trust the
+    connection, as over plain HTTP to another machine: there the page's origin is compared with the host."""
+    origins, sites = headers.get(b"origin", []), headers.get(b"sec-fetch-site")
+    if sites is not None:
+        return sites == [b"cross-site"]
+    return any(origin.lower().partition(b"://")[2] != host for origin in origins)
 
 
 def _is_ours(host: str, allowed: list[str]) -> bool:

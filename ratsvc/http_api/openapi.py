@@ -1,5 +1,5 @@
 """`/openapi.json`: what quart-schema makes of the views, and what it cannot see: the publish route, which Quart does
-not serve, the media types of streams, and the problems that every route may answer with."""
+not serve, what routes answer with that are no view of a value, and the problems that every route may answer with."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from ratsvc.http_api import problem
 from ratsvc.http_api.publish import MEDIA_TYPES, Published, PublishParameters
 from ratsvc.http_api.status import ConnectionPage, Status
 from ratsvc.http_api.streams import StreamPage
+from ratsvc.http_api.upload import UploadView
 
-_REFERRED = (StreamPage, Published, Status, ConnectionPage)
+_REFERRED = (StreamPage, Published, Status, ConnectionPage, UploadView)
 STREAM = "/v1/streams/{name}"
+
+
+def _plainly(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
 READS = (STREAM, "/v1/subscribe")
 FORMATS = {
     "text/event-stream": "Server-Sent Events",
@@ -26,7 +33,24 @@ FORMATS = {
     "text/plain": "A line a record",
     "application/octet-stream": "Each record's bytes, nothing between",
     "application/vnd.rat.v1.frames+protobuf": "Varint-delimited rat.v1.Frame",
-    "application/json": "A page: {records, next}",
+}
+_PAGE = {
+    "type": "object",
+    "description": "A page: next is the cursor to read on from",
+    "required": ["records", "gaps", "next", "ended"],
+    "properties": {
+        "records": {"type": "array", "items": {}},
+        "gaps": {"type": "array", "items": {"type": "object"}},
+        "next": {"type": "string"},
+        "ended": {"type": "boolean"},
+    },
+}
+#: What these answer with where all is well.
+_ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("/healthz", "get"): {"200": _plainly("It serves", "application/json", {"type": "object"})},
+    ("/readyz", "get"): {"200": _plainly("It takes and gives records", "application/json", {"type": "object"})},
+    ("/metrics", "get"): {"200": _plainly("The figures", "text/plain", {"type": "string"})},
+    (STREAM, "delete"): {"204": {"description": "The stream is gone"}},
 }
 _READ_HEADERS = {
     "Rat-Cursor": "Where the response starts",
@@ -85,15 +109,24 @@ class Provider(OpenAPIProvider):
                 200: _streams(),
                 204: {"description": "The stream was ended, and nothing is left"},
                 206: {"description": "The part of a file that Range asked for"},
+                303: {"description": "A browser that goes there is sent to the stream's page"},
             }
-        for operation in (operation for path in paths.values() for operation in path.values()):
-            done = {str(status): response for status, response in operation["responses"].items()}
-            operation["responses"] = (done or {"200": {"description": "Done"}}) | {"default": _REFUSED}
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                done = {str(status): response for status, response in operation["responses"].items()}
+                operation["responses"] = (done or _ANSWERS[path, method]) | {"default": _REFUSED}
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == "stream" and path == "/v1/subscribe":
+                        parameter["required"] = True
+                    if not parameter["schema"].get("default"):  # stands for nothing here; to send it may be refused
+                        parameter["schema"].pop("default", None)
         return document
 
     def _publish(self, path_parameters: list[dict[str, Any]]) -> dict[str, Any]:
         parameters, _ = self.build_querystring_parameters(PublishParameters)
         response, _ = self.build_response_object(Published, None)
+        answer = response["content"]["application/json"]
+        answer["schema"] = {"anyOf": [answer["schema"], {"$ref": "#/components/schemas/UploadView"}]}
         return {
             "operationId": "publish",
             "summary": "Publishes records to a stream.",
@@ -123,6 +156,7 @@ def _streams() -> dict[str, Any]:
         "description": "The records, as they come",
         "headers": {name: {"schema": {"type": "string"}, "description": text} for name, text in _READ_HEADERS.items()},
         "content": {
-            media_type: {"schema": {"type": "string", "description": text}} for media_type, text in FORMATS.items()
+            **{media_type: {"schema": {"type": "string", "description": text}} for media_type, text in FORMATS.items()},
+            "application/json": {"schema": _PAGE},
         },
     }

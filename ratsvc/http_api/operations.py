@@ -153,13 +153,10 @@ class BrokerMetrics:
         yield from (states, under_way, calls, took, requests, served)
 
     def _readers(self) -> Iterator[Metric]:
-        last = self._broker.log.last_offset
-        counts: Counter[tuple[str, str]] = Counter()
+        counts = Counter((one.format, one.state) for one in self._broker.subscriptions)
         lag: dict[str, int] = {}
         for one in self._broker.subscriptions:
-            counts[one.format, "live" if one.is_live else "catching-up"] += 1
-            if not one.is_live:
-                lag[one.format] = max(lag.get(one.format, 0), last - one.position)
+            lag[one.format] = max(lag.get(one.format, 0), one.lag)
         readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
         for (fmt, state), count in counts.items():
             readers.add_metric([fmt, state], count)

@@ -58,10 +58,13 @@ class PublishParameters(msgspec.Struct):
     split: Annotated[bool, Meta(description="For application/json: each item of the list is a record")] = False
     producer: Annotated[str, Meta(description="The producer's id, for publishing without duplicates")] = ""
     producer_epoch: Annotated[int, Meta(description="The producer's incarnation", ge=0)] = 0
-    sequence: Annotated[int, Meta(description="The sequence number of the first record", ge=1)] = 1
+    sequence: Annotated[int, Meta(description="The first record's sequence number, with producer", ge=1)] = 0
     file: Annotated[str, Meta(description="The body, of any type, is a file of this name")] = ""
     upload_id: Annotated[str, Meta(description="For a file: an id, so that it can go on after a break")] = ""
     position: Annotated[int, Meta(description="For a file: at which of its bytes the body begins", ge=0)] = 0
+    stored_sha256: Annotated[
+        str, Meta(description="For a file: the SHA-256 of its bytes before that, compared with what is stored")
+    ] = ""
     end: Annotated[bool, Meta(description="For a file: ends the stream after it")] = False
     journey: Annotated[bool, Meta(description="The response tells how each step of the publish went")] = False
 

@@ -49,15 +49,17 @@ class ReadParameters(msgspec.Struct, rename={"from_": "from"}):
     overflow: Annotated[
         Literal["catch-up", "latest", "disconnect"], Meta(description="What happens when the reader is too slow")
     ] = "catch-up"
-    heartbeat: Annotated[float, Meta(description="The longest silence, in seconds", ge=1, le=3600)] = 15
+    heartbeat: Annotated[
+        float, Meta(description="The longest silence, in seconds; the service's default else", ge=1, le=3600)
+    ] = 0
     must_exist: Annotated[bool, Meta(description="404 for a stream that does not exist, instead of waiting")] = False
     wait: Annotated[float, Meta(description="For a page: how many seconds it may wait for a record", ge=0, le=60)] = 0
 
 
-class SubscribeParameters(ReadParameters, rename={"from_": "from"}):
+class SubscribeParameters(ReadParameters, rename={"from_": "from"}, kw_only=True):
     """The query of a read of several streams."""
 
-    stream: Annotated[list[str], Meta(description="A stream name or pattern; repeatable")] = []
+    stream: Annotated[list[str], Meta(description="A stream name or pattern; repeatable")]
 
 
 #: What streams and what whole responses come in, the best first.

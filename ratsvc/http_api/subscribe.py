@@ -81,7 +81,7 @@ class Subscribe:
         if found := await file.find(self._broker, reading):
             return await self._file(found, encoder)
         if request.method == "HEAD":
-            return Response(b"", 200, delivery.headers_of(encoder, reading.coding))
+            return _head(delivery.headers_of(encoder, reading.coding))
         try:
             subscription = await self._broker.subscribe(reading.request)
         except (Busy, Unavailable) as error:
@@ -101,7 +101,7 @@ class Subscribe:
 
     async def _page(self, reading: Reading) -> Response:
         if request.method == "HEAD":
-            return Response(b"", 200, {"Content-Type": "application/json"})
+            return _head({"Content-Type": "application/json"})
         found = await self._broker.fetch(reading.request, reading.wait_s)
         body = page.encode(found.batches, found.gaps, found.next, found.ended, reading.view, reading.int64_as_string)
         return Response(body, 200, {"Content-Type": "application/json", "Rat-Cursor": str(found.next)})
@@ -140,6 +140,13 @@ class Subscribe:
             return False
         self._broker.figures.compression_declined += 1
         return True
+
+
+def _head(headers: dict[str, str]) -> Response:
+    """The answer to a HEAD, for which nothing is read: how long the body would be is not known."""
+    response = Response(b"", 200, headers)
+    del response.headers["Content-Length"]
+    return response
 
 
 def _gap_header(gap: Gap, epoch: str) -> str:

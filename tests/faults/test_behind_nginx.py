@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -105,7 +105,7 @@ def running(program: str, directory: Path, locations: str) -> Iterator[Nginx]:
 
 
 class EventSources:
-    """Readers in a Node.js process."""
+    """Readers in a Node.js process; a context manager, which ends it whatever came between."""
 
     def __init__(self, node: str, url: str, count: int, directory: Path) -> None:
         self.count = count
@@ -118,6 +118,14 @@ class EventSources:
             )  # fmt: skip
         assert self._process.stderr is not None
         assert self._process.stderr.readline() == "connected\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
     def finish(self, outcome: Outcome) -> list[ReaderNotes]:
         """Lets them come to the end of the log; returns what they saw."""
@@ -163,8 +171,8 @@ def test_readers_of_a_restart_come_back_spread_over_the_drain_and_miss_nothing(
         ServerProcess(tmp_path, tmp_path / "log", environment=settings) as server,
         running(nginx, tmp_path, annotated(f"127.0.0.1:{server.http_port}")) as proxy,
         Load(tmp_path, server.grpc_addr, proxy.url, readers=OTHERS, pause_s=2.0, burst=8) as load,
+        EventSources(node, proxy.url, CLIENTS, tmp_path) as readers,
     ):
-        readers = EventSources(node, proxy.url, CLIENTS, tmp_path)
         began = []
         for _ in range(restarts):
             load.wait_for_progress()
@@ -199,8 +207,8 @@ def test_with_the_documented_proxy_readers_come_back_after_a_crash_too(
         ServerProcess(tmp_path, tmp_path / "log") as server,
         running(nginx, tmp_path, documented(f"127.0.0.1:{server.http_port}")) as proxy,
         Load(tmp_path, server.grpc_addr, server.http_url, readers=OTHERS, pause_s=0.5, burst=8) as load,
+        EventSources(node, proxy.url, CLIENTS, tmp_path) as readers,
     ):
-        readers = EventSources(node, proxy.url, CLIENTS, tmp_path)
         for _ in range(kills):
             load.wait_for_progress()
             server.kill()

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from rat.v1 import record_pb2 as rat_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rat/v1/consumer.proto\x12\x06rat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13rat/v1/record.proto\"\x83\x02\n\x10SubscribeRequest\x12\x0f\n\x07streams\x18\x01 \x03(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x04\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12\"\n\x08overflow\x18\x07 \x01(\x0e\x32\x10.rat.v1.Overflow\x12,\n\theartbeat\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmust_exist\x18\t \x01(\x08\x12\x10\n\x08snapshot\x18\n \x01(\x08\x12\x1c\n\x05\x64\x65lta\x18\x0b \x01(\x0e\x32\r.rat.v1.Delta\"\x95\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07streams\x18\x01 \x03(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12\x10\n\x08snapshot\x18\x07 \x01(\x08\"m\n\rFetchResponse\x12$\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x13.rat.v1.RecordBatch\x12\x19\n\x04gaps\x18\x02 \x03(\x0b\x32\x0b.rat.v1.Gap\x12\x0c\n\x04next\x18\x03 \x01(\t\x12\r\n\x05\x65nded\x18\x04 \x01(\x08*D\n\x05\x44\x65lta\x12\x15\n\x11\x44\x45LTA_UNSPECIFIED\x10\x00\x12\x0e\n\nDELTA_NONE\x10\x01\x12\x14\n\x10\x44\x45LTA_JSON_PATCH\x10\x02*i\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x15\n\x11OVERFLOW_CATCH_UP\x10\x01\x12\x13\n\x0fOVERFLOW_LATEST\x10\x02\x12\x17\n\x13OVERFLOW_DISCONNECT\x10\x03\x32\x7f\n\x0f\x43onsumerService\x12\x36\n\tSubscribe\x12\x18.rat.v1.SubscribeRequest\x1a\r.rat.v1.Frame0\x01\x12\x34\n\x05\x46\x65tch\x12\x14.rat.v1.FetchRequest\x1a\x15.rat.v1.FetchResponseB\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rat/v1/consumer.proto\x12\x06rat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13rat/v1/record.proto\"\x83\x02\n\x10SubscribeRequest\x12\x0f\n\x07streams\x18\x01 \x03(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x04\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12\"\n\x08overflow\x18\x07 \x01(\x0e\x32\x10.rat.v1.Overflow\x12,\n\theartbeat\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmust_exist\x18\t \x01(\x08\x12\x10\n\x08snapshot\x18\n \x01(\x08\x12\x1c\n\x05\x64\x65lta\x18\x0b \x01(\x0e\x32\r.rat.v1.Delta\"\xa4\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07streams\x18\x01 \x03(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12\x10\n\x08snapshot\x18\x07 \x01(\x08\x12\r\n\x05until\x18\x08 \x01(\t\"m\n\rFetchResponse\x12$\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x13.rat.v1.RecordBatch\x12\x19\n\x04gaps\x18\x02 \x03(\x0b\x32\x0b.rat.v1.Gap\x12\x0c\n\x04next\x18\x03 \x01(\t\x12\r\n\x05\x65nded\x18\x04 \x01(\x08*D\n\x05\x44\x65lta\x12\x15\n\x11\x44\x45LTA_UNSPECIFIED\x10\x00\x12\x0e\n\nDELTA_NONE\x10\x01\x12\x14\n\x10\x44\x45LTA_JSON_PATCH\x10\x02*i\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x15\n\x11OVERFLOW_CATCH_UP\x10\x01\x12\x13\n\x0fOVERFLOW_LATEST\x10\x02\x12\x17\n\x13OVERFLOW_DISCONNECT\x10\x03\x32\x7f\n\x0f\x43onsumerService\x12\x36\n\tSubscribe\x12\x18.rat.v1.SubscribeRequest\x1a\r.rat.v1.Frame0\x01\x12\x34\n\x05\x46\x65tch\x12\x14.rat.v1.FetchRequest\x1a\x15.rat.v1.FetchResponseB\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rat.v1.consumer_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\023ratsvc/rat/v1;ratv1'
-  _globals['_DELTA']._serialized_start=611
-  _globals['_DELTA']._serialized_end=679
-  _globals['_OVERFLOW']._serialized_start=681
-  _globals['_OVERFLOW']._serialized_end=786
+  _globals['_DELTA']._serialized_start=626
+  _globals['_DELTA']._serialized_end=694
+  _globals['_OVERFLOW']._serialized_start=696
+  _globals['_OVERFLOW']._serialized_end=801
   _globals['_SUBSCRIBEREQUEST']._serialized_start=87
   _globals['_SUBSCRIBEREQUEST']._serialized_end=346
   _globals['_FETCHREQUEST']._serialized_start=349
-  _globals['_FETCHREQUEST']._serialized_end=498
-  _globals['_FETCHRESPONSE']._serialized_start=500
-  _globals['_FETCHRESPONSE']._serialized_end=609
-  _globals['_CONSUMERSERVICE']._serialized_start=788
-  _globals['_CONSUMERSERVICE']._serialized_end=915
+  _globals['_FETCHREQUEST']._serialized_end=513
+  _globals['_FETCHRESPONSE']._serialized_start=515
+  _globals['_FETCHRESPONSE']._serialized_end=624
+  _globals['_CONSUMERSERVICE']._serialized_start=803
+  _globals['_CONSUMERSERVICE']._serialized_end=930
 # @@protoc_insertion_point(module_scope)

@@ -57,7 +57,7 @@ class SubscribeRequest(_message.Message):
     def __init__(self, streams: _Optional[_Iterable[str]] = ..., until: _Optional[str] = ..., limit: _Optional[int] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., must_exist: _Optional[bool] = ..., snapshot: _Optional[bool] = ..., delta: _Optional[_Union[Delta, str]] = ..., **kwargs) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("streams", "limit", "wait", "keys", "events", "snapshot")
+    __slots__ = ("streams", "limit", "wait", "keys", "events", "snapshot", "until")
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -65,13 +65,15 @@ class FetchRequest(_message.Message):
     KEYS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     streams: _containers.RepeatedScalarFieldContainer[str]
     limit: int
     wait: _duration_pb2.Duration
     keys: _containers.RepeatedScalarFieldContainer[str]
     events: _containers.RepeatedScalarFieldContainer[str]
     snapshot: bool
-    def __init__(self, streams: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., snapshot: _Optional[bool] = ..., **kwargs) -> None: ...
+    until: str
+    def __init__(self, streams: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keys: _Optional[_Iterable[str]] = ..., events: _Optional[_Iterable[str]] = ..., snapshot: _Optional[bool] = ..., until: _Optional[str] = ..., **kwargs) -> None: ...
 
 class FetchResponse(_message.Message):
     __slots__ = ("batches", "gaps", "next", "ended")

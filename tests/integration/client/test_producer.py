@@ -11,12 +11,15 @@ import pytest
 
 from ratsvc.client import Producer, SyncProducer
 from ratsvc.core.cursor import Earliest
-from ratsvc.errors import InvalidArgument, InvalidValue, ProducerFenced, StreamEnded, TooLarge, Unavailable
+from ratsvc.errors import DiskFull, InvalidArgument, InvalidValue, ProducerFenced, StreamEnded, TooLarge, Unavailable
 from ratsvc.flow.broker import ReadRequest
+from ratsvc.logs.lmdb.engine import LmdbLog
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running, stored
 from tests.faults.proxy import AckCuttingProxy
 from tests.proxy import cutting
+
+MIB = 1024 * 1024
 
 
 async def test_records_arrive_in_order_with_their_labels(server: Running) -> None:
@@ -62,6 +65,20 @@ async def test_what_cannot_be_published_is_refused_before_it_is_sent(server: Run
         with pytest.raises(TooLarge):
             await producer.publish("s", b"x" * (2 * 1024 * 1024))
         assert (await producer.publish("s", "fine")).offset == 1
+
+
+@pytest.mark.parametrize("size", [6 * MIB, 65 * MIB])
+async def test_a_record_that_the_transport_refuses_fails_alone_and_at_once(server: Running, size: int) -> None:
+    async with Producer(server.grpc_addr, linger_ms=0.5, max_batch_records=3) as producer:
+        before = [await producer.send("s", n) for n in range(50)]
+        large = await producer.send("s", b"x" * size)
+        after = [await producer.send("s", n) for n in range(50, 100)]
+        with pytest.raises(TooLarge, match="larger than max"):
+            await asyncio.wait_for(large, 60)
+        with pytest.raises(TooLarge):
+            await producer.flush()
+        assert [future.result().offset for future in before + after] == list(range(1, 101))
+    assert await stored(server.broker, "s") == list(range(100))
 
 
 async def test_a_newer_producer_shuts_out_the_older(server: Running) -> None:
@@ -131,6 +148,33 @@ async def test_what_may_be_stored_is_given_up_with_what_is_too_late_and_never_nu
                 await producer.flush()
             assert (await producer.publish("s", "next")).duplicate is False
     assert await stored(server.broker, "s") == ["early", "late", "next"]
+
+
+async def test_a_full_disk_that_passes_costs_a_producer_time_and_no_record(tmp_path: Path) -> None:
+    async with running(data_dir=tmp_path / "log") as server:
+        log = server.broker.log
+        assert isinstance(log, LmdbLog)
+        async with Producer(server.grpc_addr, linger_ms=0.5, max_batch_records=3) as producer:
+            await producer.publish("s", 0)
+            log._room.is_full = True  # until the next look at the disk, every half second, which finds that it is not
+            futures = [await producer.send("s", n) for n in range(1, 50)]
+            async with asyncio.timeout(30):
+                await producer.flush()
+            assert server.broker.figures.refused["disk-full"]
+        assert not any(future.result().duplicate for future in futures)
+        assert await stored(server.broker, "s") == list(range(50))
+
+
+async def test_a_disk_that_stays_full_fails_a_record_in_time_as_what_it_is(tmp_path: Path) -> None:
+    async with running(data_dir=tmp_path / "log", disk={"reserve_bytes": 2**60}) as server:
+        log = server.broker.log
+        assert isinstance(log, LmdbLog)
+        while not log._room.is_full:
+            await asyncio.sleep(0.01)
+        async with Producer(server.grpc_addr, delivery_timeout_s=0.3) as producer:
+            with pytest.raises(DiskFull, match=r"not delivered to .* in 0\.3 s: the disk is nearly full"):
+                await producer.publish("s", 1)
+        assert not log.last_offset
 
 
 async def test_the_buffer_is_bounded() -> None:

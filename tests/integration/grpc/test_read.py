@@ -168,10 +168,32 @@ async def test_pages_are_read_one_after_the_other(server: Running, channel: grpc
     await asyncio.sleep(0.05)
     await put(server, "s", "new")
     assert (await waiting).batches[0].first_offset == 31
-    for bad in ({"limit": 10_001}, {"wait": Duration(seconds=61)}):
+    for bad in (
+        {"limit": 10_001},
+        {"wait": Duration(seconds=61)},
+        {"wait": Duration(seconds=-1)},
+        {"until": "x"},
+        {"until": "0ther-1"},
+        {"from": "newest"},
+    ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Fetch(pb.FetchRequest(streams=["s"], **bad))  # type: ignore[arg-type]
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_page_ends_where_it_is_told_to(server: Running, channel: grpc.aio.Channel) -> None:
+    stub = consumer_pb2_grpc.ConsumerServiceStub(channel)
+    await put(server, "s", *range(10))
+    epoch = server.broker.epoch
+
+    async def read(**fields: object) -> list[object]:
+        page = await stub.Fetch(pb.FetchRequest(streams=["s"], wait=Duration(seconds=20), **fields))  # type: ignore[arg-type]
+        return [from_data_value(r.value) for batch in page.batches for r in batch.records]
+
+    assert await read(until=f"{epoch}-4") == [0, 1, 2, 3]
+    assert await read(until=f"{epoch}-4", limit=2) == [0, 1]
+    assert await read(until="now", **{"from": f"{epoch}-8"}) == [8, 9]
+    assert await read(until="now", **{"from": "latest"}) == []  # and at once
 
 
 async def test_a_page_fits_into_a_message_that_any_client_takes(server: Running, channel: grpc.aio.Channel) -> None:

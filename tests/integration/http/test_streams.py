@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from ratsvc.http_api.openapi import FORMATS
 from ratsvc.http_api.operations import METRICS
 from tests.conftest import Running
 
@@ -128,6 +130,64 @@ async def test_every_type_that_the_document_refers_to_is_in_it(http: httpx.Async
     answer = await http.get("/openapi.json")
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', answer.text))
     assert {"Problem", "StreamView", "RetentionView"} <= referred <= set(answer.json()["components"]["schemas"])
+
+
+async def test_the_document_is_valid_openapi(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+async def test_each_route_answers_with_a_status_and_a_media_type_of_the_document(http: httpx.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    binary = {"Content-Type": "application/octet-stream"}
+    one, ended = "/v1/streams/{name}", {"from": "earliest", "until": "now"}
+    calls: list[tuple[str, str, dict[str, Any], int]] = [
+        ("get", "/healthz", {}, 200),
+        ("get", "/readyz", {}, 200),
+        ("get", "/metrics", {}, 200),
+        ("get", "/v1/status", {}, 200),
+        ("get", "/v1/connections", {}, 200),
+        ("put", one, {}, 201),
+        ("put", one, {"json": {"max_age": "1h"}}, 200),
+        ("post", one, {"json": 1}, 200),
+        ("post", one, {"content": b"x", "params": {"file": "f", "upload_id": "u"}, "headers": binary}, 200),
+        ("get", "/v1/streams", {}, 200),
+        ("get", f"{one}/info", {}, 200),
+        ("get", f"{one}/uploads/{{upload_id}}", {}, 200),
+        *(("get", one, {"params": ended, "headers": {"Accept": accept}}, 200) for accept in FORMATS),
+        ("get", one, {"headers": {"Accept": "application/json"}}, 200),
+        ("get", "/v1/subscribe", {"params": {"stream": "s", **ended}}, 200),
+        ("get", one, {"headers": {"Accept": "text/html"}}, 303),
+        ("post", f"{one}/purge", {}, 200),
+        ("post", f"{one}/end", {}, 200),
+        ("get", one, {"params": {"from": "latest"}}, 204),
+        ("delete", one, {}, 204),
+        ("get", f"{one}/info", {}, 404),
+        ("get", "/v1/subscribe", {}, 400),
+    ]
+    seen = set()
+    for method, path, options, status in calls:
+        answer = await http.request(method, path.format(name="s", upload_id="u"), **options)
+        assert answer.status_code == status, (method, path, answer.text)
+        said = paths[path][method]["responses"]
+        seen.add((method, path))
+        content = said[str(status) if status < 400 else "default"].get("content")
+        assert content is None or answer.headers["content-type"].partition(";")[0] in content
+    assert seen == {(method, path) for path, methods in paths.items() for method in methods}
+
+
+async def test_what_the_document_says_is_sent_by_default_changes_nothing(http: httpx.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    now = {"until": "now"}
+    for path, query in (("/v1/streams/{name}", now), ("/v1/subscribe", now | {"stream": "s"}), ("/v1/streams", {})):
+        asked = paths[path]["get"]["parameters"]
+        defaults = {one["name"]: one["schema"]["default"] for one in asked if "default" in one["schema"]}
+        answer = await http.get(path.format(name="s"), params=defaults | query)
+        assert answer.status_code == 200, answer.text
+    asked = paths["/v1/streams/{name}"]["post"]["parameters"]
+    query = {one["name"]: one["schema"]["default"] for one in asked if "default" in one["schema"]}
+    assert (await http.post("/v1/streams/s", params=query, json=1)).status_code == 200
 
 
 async def test_the_pages_load_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:

@@ -263,6 +263,7 @@ async def test_head_and_options_open_no_subscription(server: Running, http: http
     for target in ("/v1/streams/a", "/v1/subscribe?stream=a", "/v1/streams/a?format=page"):
         answer = await http.head(target, headers=SSE)
         assert (answer.status_code, answer.content) == (200, b"")
+        assert "content-length" not in answer.headers
         assert not server.broker.subscriptions
     assert (await http.head("/v1/streams/a?limit=x")).status_code == 400
     answer = await http.options("/v1/streams/a")

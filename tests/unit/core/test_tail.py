@@ -30,7 +30,7 @@ def test_the_tail_is_bounded_with_its_encodings_and_what_leaves_cools() -> None:
         tail.add(one)
         assert tail.bytes <= 100
     assert len(tail) == 2
-    assert [one.is_cool for one in batches] == [True] * 17 + [False] * 2
+    assert [one.encoded_size for one in batches] == [0] * 17 + [30] * 2
     batches[0].encoded("sse", lambda _: b"again")
     assert batches[0].encoded_size == 0
 

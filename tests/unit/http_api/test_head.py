@@ -106,6 +106,26 @@ def test_a_page_of_another_site_may_read_but_not_write(header: tuple[bytes, byte
     assert check(scope(b"/v1/streams/a", HOST, same, method="POST"), load()).method == "POST"
 
 
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (b"rat.example.com:8080", b"http://rat.example.com"),
+        (b"rat.example.com", b"http://rat.example.com:8080"),
+        (b"rat.example.com", b"http://evil.example.com"),
+        (b"rat.example.com", b"rat.example.com"),
+    ],
+)
+def test_without_fetch_metadata_the_origin_is_compared_with_the_host(host: bytes, origin: bytes) -> None:
+    headers = [(b"host", host), (b"origin", origin)]
+    assert refused(scope(b"/v1/streams/a", *headers, method="POST")).http_status == 403
+    assert check(scope(b"/v1/streams/a", *headers), load()).method == "GET"
+    own = (b"origin", b"http://" + host.upper())
+    assert check(scope(b"/v1/streams/a", (b"host", host), own, method="POST"), load()).method == "POST"
+    if b"://" in origin:
+        allowed = load(flags={"cors_origins": [origin.decode()]})
+        assert check(scope(b"/v1/streams/a", *headers, method="POST"), allowed).method == "POST"
+
+
 def test_the_absolute_form_is_taken_for_the_host_itself() -> None:
     assert check(scope(b"HTTP://LOCALHOST:8080/healthz"), load()).path == "/healthz"
     assert check(scope(b"http://localhost:8080"), load()).path == "/"

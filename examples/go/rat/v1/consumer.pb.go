@@ -286,7 +286,9 @@ type FetchRequest struct {
 	// Only records of one of these event types.
 	Events []string `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
 	// Give first the newest record of each key; `from` is then `latest` by default.
-	Snapshot      bool `protobuf:"varint,7,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot bool `protobuf:"varint,7,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Where to stop: `now`, or a cursor. Empty: at the limit alone.
+	Until         string `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +370,13 @@ func (x *FetchRequest) GetSnapshot() bool {
 		return x.Snapshot
 	}
 	return false
+}
+
+func (x *FetchRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
 }
 
 // One page of records.
@@ -461,7 +470,7 @@ const file_rat_v1_consumer_proto_rawDesc = "" +
 	"must_exist\x18\t \x01(\bR\tmustExist\x12\x1a\n" +
 	"\bsnapshot\x18\n" +
 	" \x01(\bR\bsnapshot\x12#\n" +
-	"\x05delta\x18\v \x01(\x0e2\r.rat.v1.DeltaR\x05delta\"\xc9\x01\n" +
+	"\x05delta\x18\v \x01(\x0e2\r.rat.v1.DeltaR\x05delta\"\xdf\x01\n" +
 	"\fFetchRequest\x12\x18\n" +
 	"\astreams\x18\x01 \x03(\tR\astreams\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -469,7 +478,8 @@ const file_rat_v1_consumer_proto_rawDesc = "" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06events\x18\x06 \x03(\tR\x06events\x12\x1a\n" +
-	"\bsnapshot\x18\a \x01(\bR\bsnapshot\"\x89\x01\n" +
+	"\bsnapshot\x18\a \x01(\bR\bsnapshot\x12\x14\n" +
+	"\x05until\x18\b \x01(\tR\x05until\"\x89\x01\n" +
 	"\rFetchResponse\x12-\n" +
 	"\abatches\x18\x01 \x03(\v2\x13.rat.v1.RecordBatchR\abatches\x12\x1f\n" +
 	"\x04gaps\x18\x02 \x03(\v2\v.rat.v1.GapR\x04gaps\x12\x12\n" +
