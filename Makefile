@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults deploy-test lint protos docs screenshots bench setup clean
+.PHONY: help demo test faults deploy-test browser-test lint protos docs screenshots bench setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -35,6 +35,10 @@ faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the fi
 deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
 	tests/deploy/setup-tools.sh
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+browser-test: $(STAMP) ## Install Firefox and WebKit where apt-get may, and test the library and the pages in them
+	tests/setup-system.sh firefox-esr WebKitWebDriver Xvfb
+	$(BIN)/python -m pytest tests/e2e/test_other_browsers.py $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .

@@ -124,7 +124,8 @@ class Limits(_Part):
 
 
 class Disk(_Part):
-    """How much of the disk the log may take, with `data_dir`. Looked at twice a second."""
+    """With `data_dir`: how much of the disk the log may take (looked at twice a second), and the look at it at a
+    start."""
 
     log_bytes: Annotated[int, Field(ge=0)] = 0
     """Records in all; over it the oldest go. 0: as the disk has room."""
@@ -134,15 +135,19 @@ class Disk(_Part):
     """Of the disk in use: from there on, the oldest records go as new ones come."""
     full_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Of the disk in use: from there on, no records are taken."""
+    survey_s: Annotated[float, Field(ge=0, le=600)] = 1.0
+    """How long, at most, a start looks through the database for damage that would end the process later; 0: not at
+    all."""
 
 
 class Compression(_Part):
-    """gzip, for those who ask for it by `Accept-Encoding`. Streams in `chunked` are never compressed."""
+    """gzip, for those who ask for it by `Accept-Encoding`; what is no stream also comes as zstd, and the pages' files
+    as br. Streams in `chunked` are never compressed."""
 
     enabled: bool = True
     """Whether there is any."""
     level: Annotated[int, Field(ge=1, le=9)] = 6
-    """zlib's, from the fastest to the smallest. 256 KiB or more at once are compressed with 1."""
+    """zlib's, from the fastest to the smallest. 256 KiB or more at once of a stream are compressed with 1."""
     min_bytes: Count = 1024
     """Responses that are no streams are compressed from this size on."""
     windows: Annotated[int, Field(ge=0)] = 1_000
@@ -150,6 +155,9 @@ class Compression(_Part):
     others single small records are sent as large as they are."""
     kept_bytes: Annotated[int, Field(ge=0)] = 4 * MIB
     """Compressed bytes, with what they were made of, that are kept for other readers who catch up."""
+    cpu_percent: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Of one core, over two seconds: so much time compression may take, for all readers together. Beyond it new readers
+    get plain bytes, and those who are there get theirs as they are, inside their gzip; 100: no bound."""
 
 
 class TracingSettings(_Part):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Python packages, where it may: Debian's chromium, curl, jq, strace, faketime and
 # nginx, npm packages, and with Go the examples and grpcurl.
-# Where it may not, the tests that need them say so when they skip.
+# Where it may not, the tests that need them say so when they skip. Arguments name more commands: Firefox and WebKit, which
+# are large, are installed by make browser-test alone.
 set -u
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/go/bin
@@ -14,8 +15,13 @@ if ! command -v chromium >/dev/null; then
     echo "note: no chromium, and no right to install it: browser tests will be skipped"
   fi
 fi
-for command in curl jq strace faketime nginx; do
-  package=${command/nginx/nginx-light}
+for command in curl jq strace faketime nginx "$@"; do
+  case $command in
+    nginx) package=nginx-light ;;
+    WebKitWebDriver) package=webkit2gtk-driver ;;
+    Xvfb) package=xvfb ;;
+    *) package=$command ;;
+  esac
   if ! PATH=$PATH:/usr/sbin command -v $command >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing $package"

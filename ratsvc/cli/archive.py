@@ -10,12 +10,23 @@ from typing import BinaryIO
 
 import google_crc32c
 
+from ratsvc.core.dedupe import Producer
 from ratsvc.core.record import Batch, Gap
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, LogRefused
-from ratsvc.formats.archive import FrameWriter, Head, LineWriter, StreamSettings, Summary, Writer, read_archive
+from ratsvc.formats.archive import (
+    FrameWriter,
+    Head,
+    LineWriter,
+    ProducerState,
+    StreamSettings,
+    Summary,
+    Writer,
+    read_archive,
+)
 from ratsvc.logs.lmdb.contents import contents
 from ratsvc.logs.lmdb.remake import NewLog
+from ratsvc.logs.lmdb.remembered import producers
 from ratsvc.logs.lmdb.stopped import Known, StoppedLog
 from ratsvc.names import matches
 
@@ -42,7 +53,8 @@ class Export:
     """Writes an archive of a log.
 
     Args:
-        patterns: of which streams; all when there are none.
+        patterns: of which streams; all when there are none. With any, producers are left out: a new log would take
+            what they send again for what it has, and it may have been of another stream.
         write: takes the bytes.
     """
 
@@ -53,7 +65,7 @@ class Export:
         self._writer: Writer = LineWriter() if form is Form.NDJSON else FrameWriter(log.epoch or UNKNOWN)
         self._streams: set[str] = set()
         self._crc = 0
-        self._records = self._bytes = self._gaps = 0
+        self._records = self._bytes = self._gaps = self._producers = 0
 
     def run(self) -> Summary:
         """Writes it all, and returns what was written."""
@@ -68,7 +80,10 @@ class Export:
                 self._write(self._writer.gap(item))
             else:
                 self._write_batch(item)
-        summary = Summary(len(self._streams), self._records, self._bytes, self._gaps, self._crc)
+        for id_, producer in producers(log) if not self._patterns else ():
+            self._write_producer(id_, producer)
+        streams = len(self._streams)
+        summary = Summary(streams, self._records, self._bytes, self._gaps, self._producers, self._crc)
         self._put(self._writer.summary(summary))
         return summary
 
@@ -93,6 +108,11 @@ class Export:
         self._bytes += batch.size
         self._write(self._writer.batch(batch))
 
+    def _write_producer(self, id_: str, known: Producer) -> None:
+        self._producers += 1
+        publishes = tuple(zip(known.sequences, known.offsets, strict=True))
+        self._write(self._writer.producer(ProducerState(id_, known.epoch, known.expected, -known.used_ns, publishes)))
+
 
 async def remake(path: Path, file: BinaryIO, progress: Callable[[], None]) -> Imported:
     """Makes a new log in `path` of an archive; when that fails, nothing is left behind.
@@ -107,9 +127,12 @@ async def remake(path: Path, file: BinaryIO, progress: Callable[[], None]) -> Im
     log = NewLog(path)
     try:
         summary: Summary | None = None
+        last_offset = 0
         for word in read_archive(file):
             progress()
             match word:
+                case Head():
+                    last_offset = word.last_offset
                 case StreamSettings():
                     asked = Retention(word.max_records, word.max_bytes, word.max_age_s)
                     await log.create(word.name, word.created_ns, asked, word.ended)
@@ -118,11 +141,20 @@ async def remake(path: Path, file: BinaryIO, progress: Callable[[], None]) -> Im
                         await log.append(word)
                     except LogRefused as error:
                         raise InvalidArgument(f"stream {word.stream}: {error.detail}") from None
+                case ProducerState():
+                    await log.remember(word.id, _producer(word))
                 case Summary():
                     summary = word
         assert summary is not None  # the last word of any archive
-        await log.finish()
+        await log.finish(last_offset)
     except BaseException:
         await log.discard()
         raise
     return Imported(summary, log.epoch)
+
+
+def _producer(state: ProducerState) -> Producer:
+    """What a log keeps of a producer. Where no publish is known, one of nothing stands for those."""
+    publishes = state.publishes or ((state.expected, 0),)
+    sequences, offsets = ([row[at] for row in publishes] for at in (0, 1))
+    return Producer(state.epoch, state.expected, -state.idle_ns, sequences, offsets)

@@ -21,6 +21,7 @@ from rich.table import Table
 from ratsvc.cli import UsageError
 from ratsvc.cli.archive import Export, Form, Imported, remake
 from ratsvc.errors import DiskFull, InvalidArgument, LogRefused
+from ratsvc.formats.archive import Summary
 from ratsvc.formats.jsonview import rfc3339
 from ratsvc.logs.lmdb.check import MOST_FINDINGS, Findings
 from ratsvc.logs.lmdb.check import check as check_log
@@ -84,6 +85,7 @@ def export(
 
     Each line of [bold]ndjson[/bold] has the record itself in base64, which [bold]import[/bold] takes, and its value
     for people and jq; [bold]binary[/bold] is smaller and faster. What cannot be read is said on standard error.
+    With [bold]--stream[/bold] producers' numbers are left out: they are of all streams.
 
     Examples:
       ratsvc log export /var/lib/ratsvc --output backup.ndjson
@@ -96,8 +98,7 @@ def export(
     _say(findings)
     missing = f"; records are missing in {summary.gaps:,} places" if summary.gaps else ""
     if output is not None or missing:
-        records = f"{summary.records:,} records ({decimal(summary.bytes)}) of {summary.streams:,} streams"
-        typer.echo(f"exported {records}{missing}", err=True)
+        typer.echo(f"exported {_shown(summary)}{missing}", err=True)
 
 
 @log.command("import")
@@ -105,17 +106,22 @@ def import_(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the new log will be: it must hold none.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote; - for standard input.")],
 ) -> None:
-    """Make a new log of an export: the same streams and records, under a new epoch and with new offsets.
+    """Make a new log of an export: the same streams, records and producers, under a new epoch.
 
-    What was cut or changed is refused, and leaves nothing behind. Producers' sequence numbers begin anew.
+    What was cut or changed is refused, and leaves nothing behind. One that is killed leaves what `serve` refuses; run
+    again, it begins anew.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     done = asyncio.run(_import(directory, file))
     summary = done.summary
     missing = f"; they were missing in {summary.gaps:,} places" if summary.gaps else ""
+    typer.echo(f"imported {_shown(summary)}{missing}; the epoch is {done.epoch}", err=True)
+
+
+def _shown(summary: Summary) -> str:
     records = f"{summary.records:,} records ({decimal(summary.bytes)}) of {summary.streams:,} streams"
-    typer.echo(f"imported {records}{missing}; the epoch is {done.epoch}", err=True)
+    return f"{records}, {summary.producers:,} producers"
 
 
 def _leave(number: int, _: object) -> None:

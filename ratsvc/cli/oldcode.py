@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Final
 
 import libcst as cst
 from libcst.metadata import PositionProvider
+
+import ratsvc
 
 OLD, NEW = "rat_engine", "ratsvc"
 FACTORIES: Final = {
@@ -18,13 +21,6 @@ FACTORIES: Final = {
 CHUNKED: Final = frozenset({"create_chunked_response", "create_streaming_response"})
 SENDER_CALLS: Final = {"send_event": "send_sse_event", "send_data": "send_sse_data"}
 CHUNK_CALLS: Final = {"send_chunk": "", "add_chunk": "", "add_large_file_chunks": "", "finish": "end_stream"}
-#: What `ratsvc` gives under the same names.
-SAME: Final = frozenset(
-    {
-        "broadcast", "get_streaming_stats", "list_streaming_connections", "quickmem", "register_streaming_connection",
-        "shutdown_streaming_system", "streaming", "unregister_streaming_connection",
-    }
-)  # fmt: skip
 FACTORY_MODULE: Final = f"{NEW}.streaming.segqueue_unified"
 
 
@@ -102,12 +98,13 @@ class Survey(cst.CSTVisitor):
     def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
         if not is_old(node) or isinstance(node.names, cst.ImportStar):
             return
+        module = module_of(node)
         for alias in node.names:
             name = dotted(alias.name)
             if name in FACTORIES:
                 self.imported[alias_name(alias) or name] = name
-            elif name not in SAME and not name.startswith("create_segqueue_"):
-                self._note(node, f"{NEW} has no {name}")
+            elif not has_new(module, name):
+                self._note(node, f"{NEW}{module.removeprefix(OLD)} has no {name}")
 
     def visit_Assign(self, node: cst.Assign) -> None:
         key = dotted(node.targets[0].target)
@@ -186,10 +183,23 @@ def alias_name(alias: cst.ImportAlias) -> str | None:
     return dotted(alias.asname.name) if alias.asname is not None else None
 
 
+def module_of(node: cst.ImportFrom) -> str:
+    """The module that it imports from; nothing for a relative one."""
+    return dotted(node.module) if node.module is not None and not node.relative else ""
+
+
 def is_old(node: cst.ImportFrom) -> bool:
     """Whether it imports from `rat_engine`."""
-    module = dotted(node.module) if node.module is not None else ""
-    return not node.relative and (module == OLD or module.startswith(f"{OLD}."))
+    return f"{module_of(node)}.".startswith(f"{OLD}.")
+
+
+def has_new(module: str, name: str) -> bool:
+    """Whether the in-process API has, in the module of that path, what the old `module` is to give."""
+    found: object = ratsvc
+    for part in [*module.split(".")[1:], name]:
+        found = getattr(found, part, None)
+    home = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", None)
+    return isinstance(home, str) and home.startswith((f"{NEW}.streaming", f"{NEW}.quickmem"))
 
 
 def sse_route(node: cst.Decorator) -> cst.BaseExpression | None:

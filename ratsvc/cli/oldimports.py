@@ -7,7 +7,18 @@ from typing import cast
 
 import libcst as cst
 
-from ratsvc.cli.oldcode import FACTORIES, FACTORY_MODULE, NEW, OLD, SAME, Survey, alias_name, dotted, is_old
+from ratsvc.cli.oldcode import (
+    FACTORIES,
+    FACTORY_MODULE,
+    NEW,
+    OLD,
+    Survey,
+    alias_name,
+    dotted,
+    has_new,
+    is_old,
+    module_of,
+)
 
 
 class Imports(cst.CSTTransformer):
@@ -57,7 +68,7 @@ class Imports(cst.CSTTransformer):
         return cst.FlattenSentinel(statements)
 
     def _lines(self, node: cst.ImportFrom, aliases: Sequence[cst.ImportAlias]) -> list[str]:
-        module = dotted(cast(cst.BaseExpression, node.module))
+        module = module_of(node)
         same, kept, new = [], [], []
         for alias in aliases:
             name, other = dotted(alias.name), alias_name(alias)
@@ -65,7 +76,7 @@ class Imports(cst.CSTTransformer):
             if name in FACTORIES:
                 if (other or name) in self._still:
                     same.append(text)
-            elif name in SAME or name.startswith("create_segqueue_"):
+            elif has_new(module, name):
                 same.append(text)
             else:
                 kept.append(text)

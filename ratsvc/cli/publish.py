@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from ratsvc.cli import UsageError
 from ratsvc.cli.addresses import GRPC, GrpcAddress, target
-from ratsvc.cli.uploading import bar, is_regular, run_upload
+from ratsvc.cli.uploading import bar, has_lines, is_regular, run_upload
 from ratsvc.client import Delivered, Producer
 from ratsvc.errors import RatError
 from ratsvc.quickmem import from_json
@@ -38,7 +38,8 @@ def publish(
     stream: Annotated[str, typer.Argument(help="The stream's name.")],
     values: Annotated[list[str] | None, typer.Argument(metavar="VALUE", help="Values; without any, the input.")] = None,
     form: Annotated[
-        Input | None, typer.Option("--format", help="How values are read; json for VALUEs, lines for input.")
+        Input | None,
+        typer.Option("--format", help="How values are read; json for VALUEs, bytes for FILE, lines for the input."),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read this file instead of standard input.")] = None,
     key: Annotated[str, typer.Option(help="The records' key.")] = "",
@@ -48,10 +49,8 @@ def publish(
         float,
         typer.Option(help="Seconds until a record that is not acknowledged fails, or an upload that stands still."),
     ] = 30.0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an upload of FILE that broke off (--file, --format bytes).")
-    ] = False,
-    end: Annotated[bool, typer.Option("--end", help="End the stream after the file (--file, --format bytes).")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an upload of FILE that broke off.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="End the stream after FILE was uploaded.")] = False,
 ) -> None:
     """Publish records, and wait until all are acknowledged.
 
@@ -60,23 +59,29 @@ def publish(
     [bold]bytes[/bold]: the input as chunks of bytes.
     Of an input with a bad line the lines before it are published.
 
-    A file as bytes is uploaded, its SHA-256 checked at both ends. When the
-    connection breaks, or the service restarts, the upload goes on where it
-    stood; when this command itself was stopped, run it again with --resume.
+    A FILE is uploaded as it is (bytes), its SHA-256 checked at both ends, unless
+    --format says what its records are. When the connection breaks, or the
+    service restarts, the upload goes on where it stood; when this command
+    itself was stopped, run it again with --resume.
 
     Examples:
       ratsvc publish prices '{"symbol": "ACME", "price": 1.5}' --key ACME
       journalctl -f | ratsvc publish logs --format lines
-      ratsvc publish files.report --format bytes --file report.pdf --end
+      ratsvc publish logs --format lines --file app.log
+      ratsvc publish files.report --file report.pdf --end
     """
-    form = form or (Input.JSON if values else Input.LINES)
     if values and (file is not None or form in (Input.NDJSON, Input.LINES, Input.BYTES)):
-        raise UsageError(f"VALUEs do not go with {'--file' if file is not None else f'--format {form.value}'}")
-    if file is not None and form is Input.BYTES and is_regular(file, needed=resume or end):
+        raise UsageError(
+            f"VALUEs do not go with {'--file' if file is not None or form is None else f'--format {form}'}"
+        )
+    if file is not None and form in (None, Input.BYTES) and is_regular(file, needed=resume or end):
+        if form is None and not (resume or end) and has_lines(file):
+            typer.echo(f"ratsvc: {file} is uploaded as one file; for a record a line say --format lines", err=True)
         run_upload(stream, file, key, event, target(grpc), timeout, resume=resume, end=end)
         return
     if resume or end:
         raise UsageError(f"{'--resume' if resume else '--end'} goes with --file and --format bytes")
+    form = form or (Input.JSON if values else Input.LINES)
     last = asyncio.run(_publish(stream, values, form, file, key, event, target(grpc), timeout))
     if sys.stderr.isatty() and last is not None:
         typer.echo(f"published; the last record is {last.cursor}", err=True)

@@ -1,4 +1,4 @@
-"""`ratsvc publish --file F --format bytes`: uploads a file with a progress bar, and goes on with one that broke off.
+"""`ratsvc publish --file F`: uploads a file with a progress bar, and goes on with one that broke off.
 
 The upload's id is made of this machine's name, the user and the file's path, so that whoever runs the command again
 with `--resume` finds it, with nothing to note down. Without `--resume` a new incarnation begins.
@@ -7,6 +7,7 @@ with `--resume` finds it, with nothing to note down. Without `--resume` a new in
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 import mimetypes
 import os
@@ -70,6 +71,18 @@ def is_regular(file: Path, *, needed: bool) -> bool:
     if needed and not regular:
         raise UsageError(f"{file} is no regular file: it cannot be uploaded")
     return regular
+
+
+def has_lines(file: Path) -> bool:
+    """Whether the file looks like lines of text. Raises UsageError when it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(4096)
+        return b"\n" in start and b"\0" not in start and bool(codecs.getincrementaldecoder("utf-8")().decode(start))
+    except UnicodeDecodeError:
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
 
 
 def bar() -> Progress | nullcontext[None]:

@@ -18,7 +18,7 @@ from ratsvc.client import frames
 from ratsvc.client.documents import Documents
 from ratsvc.client.frames import ComeBack, Ended, GapSeen, Moved, Received
 from ratsvc.client.status import backoff_s, error_of_problem, is_retryable
-from ratsvc.errors import InvalidValue, Unavailable
+from ratsvc.errors import InvalidArgument, InvalidValue, Unavailable
 
 __all__ = ["Consumer", "GapSeen", "Received"]
 
@@ -44,6 +44,8 @@ class Consumer:
         snapshot: first the newest record of each key, then what comes; after a gap the state begins anew.
         delta: the service sends only what changed in the documents of a key; the records given out are whole all the
             same. The newest document of each stream and key is kept, for as long as a connection lasts.
+        max_documents: how many of these are kept at most. When what changed in another one comes, a new connection from
+            there brings it whole.
         format: `binary` keeps types; `sse` and `ndjson` give what JSON can say.
         on_gap: called with each gap; without it a gap is part of the iteration.
         heartbeat_s: the longest silence; after 2.5 times as long the connection is taken for dead.
@@ -63,6 +65,7 @@ class Consumer:
         events: Sequence[str] = (),
         snapshot: bool = False,
         delta: bool = False,
+        max_documents: int = 10_000,
         format: Literal["sse", "ndjson", "binary"] = "binary",
         on_gap: Callable[[GapSeen], None] | None = None,
         heartbeat_s: float = 15.0,
@@ -80,6 +83,9 @@ class Consumer:
             self._query.append(("view", "record"))
         if snapshot:
             self._query.append(("snapshot", "key"))
+        if max_documents < 1:
+            raise InvalidArgument(f"max_documents must be 1 or more: {max_documents}")
+        self._max_documents = max_documents
         self._delta = delta
         if delta:
             self._query.append(("delta", "json-patch"))
@@ -131,7 +137,7 @@ class Consumer:
             if response.status_code != httpx.codes.OK:
                 await self._refused(response)
             self.cursor = self.cursor or response.headers.get("Rat-Cursor")
-            documents = Documents() if self._delta else None
+            documents = Documents(self._max_documents) if self._delta else None
             async for read in self._read(response):
                 word = read if documents is None else documents.whole(read)
                 # Records of other streams that a gap covers may follow: only another epoch makes the place useless.

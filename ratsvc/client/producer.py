@@ -10,23 +10,21 @@ new epoch and numbers the rest anew, which is safe because none of it can have b
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, Self, cast
 
 import grpc.aio
 from rat.v1 import producer_pb2 as pb
 
+from ratsvc.client.sources import Uploadable, opened
 from ratsvc.client.status import backoff_s, error_of, error_of_call, is_retryable
-from ratsvc.client.upload import BytesSource, FileSource, Uploading, upload_once
+from ratsvc.client.upload import Uploading
 from ratsvc.core.run import pieces
 from ratsvc.errors import (
     Busy,
@@ -230,7 +228,7 @@ class Producer:
     async def upload(
         self,
         stream: str,
-        source: str | os.PathLike[str] | bytes | AsyncIterator[bytes],
+        source: Uploadable,
         *,
         name: str = "",
         content_type: str = "",
@@ -241,40 +239,40 @@ class Producer:
         resume: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> pb.UploadResponse:
-        """Uploads a file: a path, bytes, or chunks of bytes. The service checks its SHA-256.
+        """Uploads a file. The service checks its SHA-256.
 
-        After a break the upload of a path or of bytes goes on where it stood, until nothing more was stored for the
-        delivery timeout. Chunks that come but once are not sent again: their upload then fails with Unavailable.
+        After a break the upload goes on where it stood, until nothing more was stored for the delivery timeout.
 
         Args:
+            source: a path, bytes, chunks of bytes from an iterable (async or not) or an open binary file, or a function
+                that makes those chunks anew. An iterator or an open file is not read again: after a break its upload
+                fails with Unavailable, which says so.
             upload_id: names the upload, so that it can go on later: 1 to 64 of [A-Za-z0-9_-]; random by default.
-            resume: goes on with the upload of that id that broke off, instead of beginning it anew.
+            resume: goes on with the upload of that id that broke off, instead of beginning it anew. What is stored is
+                compared with the source, from its beginning.
             progress: called with the bytes sent so far.
 
         Raises:
             UploadNotFound: there is no upload of that id to go on with.
-            DigestMismatch: the file has changed since its upload began, or while it was sent.
+            DigestMismatch: the source has changed since its upload began, or while it was sent.
             OSError: the path cannot be read.
+            TypeError: the source, or a chunk of it, is none.
             Exception: what the chunks or `progress` raise.
             RatError: it was refused. What was stored stays.
         """
-        source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        start = pb.UploadStart(
-            stream=check_name(stream), name=name, content_type=content_type, key=key, event=event, end_stream=end_stream
-        )
-        if not isinstance(source, str | bytes):
-            if upload_id or resume:
-                raise InvalidArgument("chunks that come but once cannot go on after a break", field="upload_id")
-            return await upload_once(self._channel, start, source, progress)
+        check_name(stream)
         if resume and not upload_id:
             raise InvalidArgument("resume needs the upload_id of the upload to go on with", field="upload_id")
-        start.upload_id = check_upload_id(upload_id or uuid.uuid4().hex)
-        with nullcontext() if isinstance(source, bytes) else await asyncio.to_thread(open, source, "rb") as file:
-            own = os.fsencode(Path(source).name).decode("utf-8", "replace") if isinstance(source, str) else ""
-            start.name = name or own
-            bytes_of = BytesSource(source) if isinstance(source, bytes) else FileSource(cast(BinaryIO, file))
-            uploading = Uploading(self._channel, start, bytes_of, self._timeout_s, progress)
-            return await uploading.run(resume=resume)
+        upload_id = check_upload_id(upload_id or uuid.uuid4().hex)
+        bytes_of = await opened(source)
+        try:
+            start = pb.UploadStart(
+                stream=stream, name=name or bytes_of.name, content_type=content_type, key=key, event=event,
+                end_stream=end_stream, upload_id=upload_id,
+            )  # fmt: skip
+            return await Uploading(self._channel, start, bytes_of, self._timeout_s, progress).run(resume=resume)
+        finally:
+            await bytes_of.close()
 
     def _add(self, stream: str, record: bytes) -> asyncio.Future[Delivered]:
         loop = asyncio.get_running_loop()

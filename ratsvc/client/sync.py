@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from rat.v1 import producer_pb2 as pb
 
 from ratsvc.client.consumer import Consumer, GapSeen, Received
 from ratsvc.client.producer import Delivered, Producer
+from ratsvc.client.sources import Uploadable
 
 BUFFERED_RECORDS = 1_000
 _POLL_S = 0.1
@@ -40,6 +40,7 @@ class SyncProducer:
         try:
             self._wait(self._producer.__aexit__(kind, error, trace))
         finally:
+            self._wait(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -66,7 +67,7 @@ class SyncProducer:
         delivery: Future[Delivered] = asyncio.run_coroutine_threadsafe(outcome(), self._loop)
         return delivery
 
-    def upload(self, stream: str, source: str | os.PathLike[str] | bytes, **options: Any) -> pb.UploadResponse:
+    def upload(self, stream: str, source: Uploadable, **options: Any) -> pb.UploadResponse:
         """Uploads a file: see `Producer.upload`."""
         response: pb.UploadResponse = self._wait(self._producer.upload(stream, source, **options))
         return response
@@ -80,6 +81,14 @@ class SyncProducer:
 
     def _wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+async def _end_tasks() -> None:
+    """Ends what a loop that is about to stop still runs, as `asyncio.run` does: gRPC's own tasks outlive a call."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 class SyncConsumer:

@@ -1,71 +1,33 @@
 """Uploading a file: chunks of at most 256 KiB between a start and an end with the SHA-256 of the whole.
 
-What can be read again (a path, bytes) goes on after a break: the service says how much it has and the SHA-256 of
-that, which must be that of the same bytes here; so a file that has changed meanwhile is not made one of two halves.
-The digests at the last `REMEMBERED` chunk borders are kept, so going on seldom means reading from the beginning.
+What can be read again goes on after a break: the service says how much it has and the SHA-256 of that, which must be
+that of the same bytes here; so a file that has changed meanwhile is not made one of two halves. The service compares
+again when it is gone on with.
+The digests at the last `REMEMBERED` chunk borders are kept, so going on with a file seldom means reading from its
+beginning. Chunks of an iterator that was made anew are all read again, and compared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from errno import EINVAL
 from time import monotonic, time
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import grpc.aio
 from rat.v1 import producer_pb2 as pb
 from rat.v1 import producer_pb2_grpc
 
+from ratsvc.client.sources import ComeButOnce, Source
 from ratsvc.client.status import backoff_s, error_of_call, is_retryable
 from ratsvc.errors import DigestMismatch, OutOfSequence, RatError, Unavailable, UploadNotFound
 
-CHUNK_BYTES = 256 * 1024
 REMEMBERED = 1_024
 _BROKEN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 Progress = Callable[[int], None]
-
-
-class Source(Protocol):
-    """Bytes that can be read more than once."""
-
-    size: int
-
-    async def read(self, position: int) -> bytes:
-        """The chunk that begins at `position`; empty at the end."""
-
-
-class FileSource:
-    """A file as long as it is now, read off the event loop: what is appended later is not of it.
-
-    Raises:
-        OSError: it cannot be read at a position, or has bytes but no size (as files under /proc).
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
-        if os.pread(file.fileno(), 1, 0) and not self.size:
-            raise OSError(EINVAL, "it has no size")
-
-    async def read(self, position: int) -> bytes:
-        size = min(CHUNK_BYTES, self.size - position)
-        return await asyncio.to_thread(os.pread, self._file.fileno(), size, position) if size > 0 else b""
-
-
-class BytesSource:
-    """Bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    async def read(self, position: int) -> bytes:
-        return self._data[position : position + CHUNK_BYTES]
 
 
 class Uploading:
@@ -107,7 +69,7 @@ class Uploading:
             Unavailable: nothing more was stored for too long.
             RatError: it was refused.
         """
-        stored, attempt, sent = 0, 0, False
+        stored, attempt, sent, said = 0, 0, False, "there is something of it"
         deadline: float | None = None  # from the break on after which nothing more was stored
         while True:
             try:
@@ -120,12 +82,18 @@ class Uploading:
             except UploadNotFound:
                 if not sent:
                     raise
-                self._start.position = 0  # it broke off before anything was stored, or the service lost all it had
+                # It broke off before anything was stored, or the service lost all it had.
+                self._start.position, self._start.stored_sha256 = 0, b""
                 resume = False
+            except ComeButOnce:
+                raise Unavailable(
+                    f"the upload broke off after byte {self._start.position} ({said}) and cannot go on: its chunks come"
+                    " but once; give a path, bytes, or a function that makes the chunks anew"
+                ) from None
             except RatError as error:
                 if not is_retryable(error) and not (sent and isinstance(error, OutOfSequence)):
                     raise
-                attempt += 1
+                attempt, said = attempt + 1, error.detail
                 deadline = deadline or monotonic() + self._timeout_s
                 wait_s = max(backoff_s(attempt), error.retry_after_s or 0.0)
                 if monotonic() + wait_s > deadline:
@@ -143,12 +111,13 @@ class Uploading:
         """Asks where the upload stands, and compares what is stored with what is here."""
         asked = pb.GetUploadRequest(stream=self._start.stream, upload_id=self._start.upload_id)
         standing: pb.GetUploadResponse = await called(self._stub.GetUpload(asked))
+        self._start.upload_epoch, self._start.position = standing.upload_epoch, standing.size
+        self._start.stored_sha256 = standing.sha256
         here = await self._digest_at(standing.size)
         if here is None or here.digest() != standing.sha256:
             raise DigestMismatch(
                 f"the file has changed since its upload began: its first {standing.size} bytes are not those stored"
             )
-        self._start.upload_epoch, self._start.position = standing.upload_epoch, standing.size
 
     async def _parts(self) -> AsyncIterator[pb.UploadRequest]:
         yield pb.UploadRequest(start=self._start)
@@ -169,8 +138,9 @@ class Uploading:
 
     async def _digest_at(self, position: int) -> hashlib._Hash | None:
         """Of the first `position` bytes; None when there are not so many."""
-        if position in self._digests:
+        if position in self._digests and self._source.has(position):
             return self._digests[position]
+        self._digests.clear()
         digest, at = hashlib.sha256(), 0
         while at < position:
             chunk = (await self._source.read(at))[: position - at]
@@ -185,30 +155,6 @@ class Uploading:
         self._digests[position] = digest.copy()
         if len(self._digests) > REMEMBERED:
             self._digests.popitem(last=False)
-
-
-async def upload_once(
-    channel: grpc.aio.Channel, start: pb.UploadStart, pieces: AsyncIterator[bytes], progress: Progress | None
-) -> pb.UploadResponse:
-    """Uploads bytes that come but once: it cannot go on after a break."""
-
-    digest, sent = hashlib.sha256(), 0
-
-    async def parts() -> AsyncIterator[pb.UploadRequest]:
-        nonlocal sent
-        yield pb.UploadRequest(start=start)
-        async for piece in pieces:
-            for at in range(0, len(piece), CHUNK_BYTES):
-                chunk = piece[at : at + CHUNK_BYTES]
-                digest.update(chunk)
-                sent += len(chunk)
-                yield pb.UploadRequest(chunk=chunk)
-                if progress is not None:
-                    progress(sent)
-        yield pb.UploadRequest(end=pb.UploadEnd(sha256=digest.digest()))
-
-    stub = producer_pb2_grpc.ProducerServiceStub(channel)  # type: ignore[no-untyped-call]
-    return checked(await uploaded(stub, parts()), digest)
 
 
 def checked(response: pb.UploadResponse, digest: hashlib._Hash) -> pb.UploadResponse:

@@ -74,8 +74,11 @@ class Figures:
     """Batches sent as they had been encoded before, by format."""
     encoding_seconds: float = 0.0
     compressions: Counter[str] = field(default_factory=Counter)
-    """Blocks made, each for all who read it: alone, window, or stored (not worth compressing)."""
+    """Blocks made, each for all who read it: alone, window, stored (not worth compressing) or over_budget (stored,
+    because compression had taken its share of the processor)."""
     compression_seconds: float = 0.0
+    compression_declined: int = 0
+    """Responses that went out plain, because compression had taken its share of the processor."""
     compressed_from: Counter[str] = field(default_factory=Counter)
     """Bytes written to readers compressed, as they were before, by format."""
     compressed_to: Counter[str] = field(default_factory=Counter)

@@ -72,6 +72,11 @@ class Draft:
         if not self.size:
             self.size = sum(map(len, self.records))
 
+    def rewrite(self, records: list[bytes]) -> None:
+        """Puts these in the records' place, one for each: what was known of the bytes of those is forgotten."""
+        self.records, self.run, self.sizes = records, None, None
+        self.size = sum(map(len, records))
+
 
 class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""

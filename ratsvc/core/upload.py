@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ratsvc.errors import DigestMismatch
+
 UPLOAD, CHUNK, POSITION, FIRST = "upload", "chunk", "position", "first"
 NAME, CONTENT_TYPE, SIZE, SHA256 = "name", "content-type", "size", "sha-256"
 
@@ -34,6 +36,8 @@ class Announced:
     key: str = ""
     event: str = ""
     end_stream: bool = False
+    stored: bytes = b""
+    """The SHA-256 of what comes before `position`; b"" when it is not told."""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Standing:
     epoch: int
     announced: int = 0
     """The size that was announced; 0 for none."""
+    name: str = ""
+    """The name that was announced; "" for none."""
     records: int = 0
     size: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
@@ -55,6 +61,25 @@ class Standing:
     def copy(self) -> Standing:
         """One of its own."""
         return replace(self, digest=self.digest.copy())
+
+    def check_is_of(self, announced: Announced) -> None:
+        """Raises DigestMismatch when what goes on is another file than the one that began."""
+        if announced.stored and announced.stored != self.digest.digest():
+            raise DigestMismatch(
+                f"the first {self.size} bytes of this file are not those stored of upload {self.id}",
+                field="stored_sha256",
+            )
+        if announced.size and self.announced and announced.size != self.announced:
+            raise DigestMismatch(
+                f"upload {self.id} began with a file of {self.announced} bytes, and this one has {announced.size}",
+                field="size",
+            )
+        if not announced.stored and announced.name and self.name and announced.name != self.name:
+            raise DigestMismatch(
+                f"upload {self.id} began with a file named {self.name!r}, and this one is {announced.name!r}: if it is"
+                " the same, say so with stored_sha256",
+                field="name",
+            )
 
     def headers(self, announced: Announced, *, last: bool = False) -> dict[str, str]:
         """Those of the record that comes next.
@@ -75,7 +100,7 @@ class Standing:
     def add(self, chunk: bytes | memoryview, headers: Mapping[str, str]) -> None:
         """Notes the next record."""
         if not self.records:
-            self.announced = number(headers.get(SIZE, ""))
+            self.announced, self.name = number(headers.get(SIZE, "")), headers.get(NAME, "")
         self.digest.update(chunk)
         self.size += len(chunk)
         self.records += 1

@@ -335,6 +335,7 @@ class Broker:
             "commits_total": self.figures.commits,
             "encoding_seconds_total": self.figures.encoding_seconds,
             "compression_seconds_total": self.figures.compression_seconds,
+            "compression_declined_total": self.figures.compression_declined,
             "http_connections_refused_total": self.figures.http_connections_refused,
             "trace_spans_total": self.tracing.spans if self.tracing else 0,
             "trace_spans_refused_total": self.tracing.refused if self.tracing else 0,
@@ -410,7 +411,7 @@ def _log_of(settings: Settings, policy: Callable[[str], Retention]) -> Log:
         memory_bytes=limits.log_bytes,
         data_dir=settings.data_dir,
         flush_interval_s=settings.flush_interval_s if settings.durability == "interval" else 0.0,
-        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent),
+        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent, disk.survey_s),
     )
 
 

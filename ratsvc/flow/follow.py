@@ -12,7 +12,7 @@ import random
 from bisect import bisect_right
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from ratsvc.core.cursor import Cursor, Start
 from ratsvc.core.figures import Figures
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ratsvc.observability.tracing import Tracing
 
 MAX_SKIPPED_KEYS = 10_000
+ReaderState = Literal["live", "catching-up"]
 
 
 class Subscription:
@@ -144,6 +145,12 @@ class Subscription:
         if not selection.wild:
             newest = max((info.last_offset for info in selection.streams.values()), default=0)
         return max(0, newest - self.position)
+
+    @property
+    def state(self) -> ReaderState:
+        """How it is told to those who watch: live once it has caught up and while nothing is ahead of it, in a lane or
+        not (a reader with a limit waits outside of them)."""
+        return "live" if self._current and not self.lag else "catching-up"
 
     def reads(self, stream: str) -> bool:
         """Whether a stream is among those that it reads."""

@@ -74,7 +74,7 @@ class Uploads:
         Raises:
             OutOfSequence: it stands at another position.
             ProducerFenced: a newer incarnation has begun.
-            DigestMismatch: it began with a file of another size.
+            DigestMismatch: it began with another file.
             UploadNotFound, UploadLost: it cannot go on.
         """
         check_name(announced.stream)
@@ -122,12 +122,7 @@ class Uploads:
                 f"upload {announced.id} stands at byte {found.size}: it cannot go on at {announced.position}",
                 field="position",
             )
-        if announced.size and found.announced and announced.size != found.announced:
-            raise DigestMismatch(
-                f"upload {announced.id} began with a file of {found.announced} bytes, and this one has"
-                f" {announced.size}",
-                field="size",
-            )
+        found.check_is_of(announced)
         return found
 
     async def _find(self, key: str, stream: str, upload_id: str) -> Standing:
@@ -318,7 +313,7 @@ class Upload:
             first = self._sent.first = self._sent.first or ack.first
             standing = self.standing
             standing.records, standing.size, standing.digest = then.records, then.size, then.digest
-            standing.announced, standing.complete = then.announced, then.complete
+            standing.announced, standing.name, standing.complete = then.announced, then.name, then.complete
             standing.first, standing.last = first, ack.last
 
 

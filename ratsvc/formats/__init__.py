@@ -5,6 +5,7 @@ from __future__ import annotations
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats.base import Format, View, encode_items
 from ratsvc.formats.binary import Binary
+from ratsvc.formats.budget import Budget
 from ratsvc.formats.compression import Compressor, GzipBody
 from ratsvc.formats.jsonlines import JsonLines, JsonSequence
 from ratsvc.formats.negotiation import negotiate, negotiate_coding, wants_html
@@ -12,8 +13,8 @@ from ratsvc.formats.raw import Chunked, Text
 from ratsvc.formats.sse import Sse
 
 __all__ = [
-    "Compressor", "Format", "GzipBody", "View", "encode_items", "make_format", "negotiate", "negotiate_coding",
-    "wants_html",
+    "Budget", "Compressor", "Format", "GzipBody", "View", "encode_items", "make_format", "negotiate",
+    "negotiate_coding", "wants_html",
 ]  # fmt: skip
 
 _FORMATS: dict[str, type[Format]] = {fmt.name: fmt for fmt in (Sse, JsonLines, JsonSequence, Text, Chunked, Binary)}

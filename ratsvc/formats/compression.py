@@ -21,12 +21,12 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
-from time import perf_counter
 from typing import Protocol
 from weakref import WeakSet
 
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, Item
+from ratsvc.formats.budget import Budget
 from ratsvc.formats.crc import joined
 
 WINDOW_BYTES = 8 * 1024
@@ -53,11 +53,13 @@ class Compressor:
         level: zlib's, 1 to 9.
         windows: how many lanes may have a window at once; the others get alone blocks. Each holds 70 KiB.
         kept_bytes: of alone blocks that are kept for other readers, with the bytes that they were made of.
+        budget: the time that it may take: beyond it blocks are stored as they are.
         figures: where its work is counted.
     """
 
-    def __init__(self, level: int, windows: int, kept_bytes: int, figures: Figures) -> None:
+    def __init__(self, level: int, windows: int, kept_bytes: int, budget: Budget, figures: Figures) -> None:
         self.level = level
+        self.budget = budget
         self.figures = figures
         self._windows = windows
         self._open: WeakSet[LaneBlocks] = WeakSet()
@@ -68,9 +70,11 @@ class Compressor:
 
     def alone(self, data: Encoding) -> bytes:
         """A block that looks back at nothing."""
-        began = perf_counter()
+        began = self.budget.clock()
         level, kind = self.level, "alone"
-        if len(data) >= LARGE_BYTES:
+        if self.budget.is_spent:
+            level, kind = 0, "over_budget"
+        elif len(data) >= LARGE_BYTES:
             if not _shrinks(data):
                 level, kind = 0, "stored"
             elif len(data) >= FAST_BYTES:
@@ -107,7 +111,7 @@ class Compressor:
     def count(self, kind: str, began: float) -> None:
         """Notes that a block was made."""
         self.figures.compressions[kind] += 1
-        self.figures.compression_seconds += perf_counter() - began
+        self.budget.spend(self.budget.clock() - began)
 
 
 class LaneBlocks:
@@ -148,12 +152,11 @@ class LaneBlocks:
         if len(data) >= LARGE_BYTES:
             self._window, self._dictionary = None, bytes(data[-WINDOW_BYTES:])
             return None
-        began = perf_counter()
-        if self._window is None:
-            if not self._compressor.opened(self):
-                self.restart()
-                return None
-            self._window = self._begun()
+        began = self._compressor.budget.clock()
+        if self._compressor.budget.is_spent or not (self._window or self._compressor.opened(self)):
+            self.restart()
+            return None
+        self._window = self._window or self._begun()
         made = self._window.compress(data) + self._window.flush(zlib.Z_SYNC_FLUSH)
         self._compressor.count("window", began)
         return made

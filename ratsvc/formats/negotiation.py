@@ -10,6 +10,7 @@ JSON lines are for `*/*` and for no `Accept` (curl). Parameters other than q are
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from ratsvc.errors import InvalidArgument, NotAcceptable
@@ -59,26 +60,32 @@ def negotiate(accept: str | None, format: str | None) -> str:
     return OFFERED[best]
 
 
-def negotiate_coding(accept_encoding: str | None, *, offered: bool = True) -> Literal["gzip", "identity"]:
-    """Whether to compress: only where the client asks for it, by name or by `*`, and likes nothing better.
+def negotiate_coding(accept_encoding: str | None, offered: Sequence[str]) -> str:
+    """How to compress: only where the client asks for it by name, and likes nothing better. `*` is taken for gzip.
 
     Args:
         accept_encoding: the header.
-        offered: whether gzip can be had.
+        offered: the codings that can be had, the best first.
+
+    Returns:
+        One of them, or `identity`.
 
     Raises:
         InvalidArgument: the header is malformed.
         NotAcceptable: the client takes neither what can be had nor plain bytes.
     """
     codings = {name: quality for name, (quality, _) in _qualities(accept_encoding or "", "accept-encoding").items()}
-    rest = codings.get("*", 0.0)
-    gzip = max(codings.get("gzip", 0.0), codings.get("x-gzip", 0.0)) if {"gzip", "x-gzip"} & codings.keys() else rest
+    if "x-gzip" in codings:
+        codings["gzip"] = max(codings.get("gzip", 0.0), codings["x-gzip"])
+    codings.setdefault("gzip", codings.get("*", 0.0))
     identity = codings.get("identity", 0.0 if codings.get("*") == 0 else -1.0)
-    if offered and gzip > 0 and gzip >= identity:
-        return "gzip"
+    for name in sorted(offered, key=lambda name: codings.get(name, 0.0), reverse=True)[:1]:
+        if codings.get(name, 0.0) > 0 and codings[name] >= identity:
+            return name
     if identity == 0:
+        among = f": {', '.join(offered)}" if offered else ""
         raise NotAcceptable(
-            "plain bytes are refused, and nothing else that is accepted is on offer: gzip", field="accept-encoding"
+            f"plain bytes are refused, and nothing else that is accepted is on offer{among}", field="accept-encoding"
         )
     return "identity"
 

@@ -94,6 +94,7 @@ def _announced(start: pb.UploadStart) -> Announced:
         key=start.key,
         event=start.event,
         end_stream=start.end_stream,
+        stored=start.stored_sha256,
     )
 
 

@@ -10,6 +10,7 @@ from werkzeug.routing import Rule
 import ratsvc
 from ratsvc.errors import RatError
 from ratsvc.flow.broker import Broker
+from ratsvc.formats import Budget
 from ratsvc.http_api import problem
 from ratsvc.http_api.debug import Debug
 from ratsvc.http_api.gate import PUBLISH, SMALL_BODY_BYTES, Gate, log_failure
@@ -41,9 +42,11 @@ def create_app(broker: Broker, guest: Guest | None = None) -> Gate:
         openapi_provider_class=Provider,
     )
     web = Web(guest.links if guest else "")
-    for routes in (Subscribe(broker), Streams(broker), Operations(broker), StatusRoutes(broker), web):
+    compression, figures = broker.settings.compression, broker.figures
+    budget = Budget(compression.cpu_percent, figures)
+    for routes in (Subscribe(broker, budget), Streams(broker), Operations(broker), StatusRoutes(broker), web):
         routes.add_to(app)
-    app.after_request(WholeResponses(broker.settings.compression, web.contents).pack)
+    app.after_request(WholeResponses(compression, budget, figures, web.contents).pack)
     if broker.settings.debug_token is not None:
         Debug(broker, broker.settings.debug_token).add_to(app)
     app.url_map.add(Rule("/v1/streams/<name>", endpoint=PUBLISH, methods=["POST"]))

@@ -46,7 +46,8 @@ METRICS = {
     "bytes_total": "Bytes of records committed.",
     "commits_total": "Commits to the log.",
     "encoding_seconds_total": "Time spent encoding batches.",
-    "compression_seconds_total": "Time spent compressing streams.",
+    "compression_seconds_total": "Time spent compressing.",
+    "compression_declined_total": "Responses left plain because of `compression.cpu_percent`.",
     "http_connections_refused_total": "HTTP connections turned away because there were too many.",
     "trace_spans_total": "Spans made, where tracing is on.",
     "trace_spans_refused_total": "Spans not made because there were too many in a second.",
@@ -60,7 +61,10 @@ COUNTERS = {
     "disconnects_total": ("Subscriptions ended, by reason.", "reason"),
     "encodings_total": ("Batches encoded, by format.", "format"),
     "encoding_hits_total": ("Batches sent as they had been encoded for another reader, by format.", "format"),
-    "compression_blocks_total": ("Blocks compressed, each for all who read it, by kind.", "kind"),
+    "compression_blocks_total": (
+        "Blocks of streams made, each for all who read it, by kind (over_budget: left as it is).",
+        "kind",
+    ),
     "compressed_source_bytes_total": ("Bytes written to readers compressed, before that, by format.", "format"),
     "compressed_bytes_total": ("Bytes written to readers compressed, after that, by format.", "format"),
 }
@@ -149,13 +153,10 @@ class BrokerMetrics:
         yield from (states, under_way, calls, took, requests, served)
 
     def _readers(self) -> Iterator[Metric]:
-        last = self._broker.log.last_offset
-        counts: Counter[tuple[str, str]] = Counter()
+        counts = Counter((one.format, one.state) for one in self._broker.subscriptions)
         lag: dict[str, int] = {}
         for one in self._broker.subscriptions:
-            counts[one.format, "live" if one.is_live else "catching-up"] += 1
-            if not one.is_live:
-                lag[one.format] = max(lag.get(one.format, 0), last - one.position)
+            lag[one.format] = max(lag.get(one.format, 0), one.lag)
         readers = GaugeMetricFamily("ratsvc_readers", "Readers, by format and state.", labels=["format", "state"])
         for (fmt, state), count in counts.items():
             readers.add_metric([fmt, state], count)

@@ -62,6 +62,9 @@ class PublishParameters(msgspec.Struct):
     file: Annotated[str, Meta(description="The body, of any type, is a file of this name")] = ""
     upload_id: Annotated[str, Meta(description="For a file: an id, so that it can go on after a break")] = ""
     position: Annotated[int, Meta(description="For a file: at which of its bytes the body begins", ge=0)] = 0
+    stored_sha256: Annotated[
+        str, Meta(description="For a file: the SHA-256 of its bytes before that, compared with what is stored")
+    ] = ""
     end: Annotated[bool, Meta(description="For a file: ends the stream after it")] = False
     journey: Annotated[bool, Meta(description="The response tells how each step of the publish went")] = False
 

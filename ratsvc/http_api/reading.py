@@ -7,6 +7,7 @@ the very URL that it first opened.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -61,6 +62,9 @@ class SubscribeParameters(ReadParameters, rename={"from_": "from"}, kw_only=True
     stream: Annotated[list[str], Meta(description="A stream name or pattern; repeatable")]
 
 
+#: What streams and what whole responses come in, the best first.
+STREAM_CODINGS = ("gzip",)
+WHOLE_CODINGS = ("zstd", "gzip")
 PARAMETERS = frozenset(ReadParameters.__struct_encode_fields__)
 
 
@@ -73,7 +77,7 @@ class Reading:
     view: View
     int64_as_string: bool
     wait_s: float
-    coding: Literal["gzip", "identity"]
+    coding: str
 
     @property
     def cursor(self) -> Cursor | None:
@@ -116,7 +120,8 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings)
     int64_as_string = query.choice("int64", ("number", "string"), "number") == "string"
     wait_s = query.number("wait", 0, MAX_WAIT_S) or 0.0
     # What is in chunks is often compressed already, and goes out from where it is kept.
-    coding = accepted_coding(head, settings.compression.enabled and format_name != "chunked")
+    codings = WHOLE_CODINGS if is_page else STREAM_CODINGS if format_name != "chunked" else ()
+    coding = accepted_coding(head, codings if settings.compression.enabled else ())
     return Reading(request, format_name, view, int64_as_string, wait_s, coding)
 
 
@@ -125,9 +130,12 @@ def is_navigation(head: Head, query_string: bytes) -> bool:
     return b"format=" not in query_string and wants_html(_accept(head))
 
 
-def accepted_coding(head: Head, offered: bool) -> Literal["gzip", "identity"]:
-    """How to encode a response's content. Raises InvalidArgument or NotAcceptable."""
-    return negotiate_coding(_listed(head, b"accept-encoding"), offered=offered)
+def accepted_coding(head: Head, offered: Sequence[str]) -> str:
+    """How to encode a response's content: as one of what is offered, the best first, or `identity`.
+
+    Raises InvalidArgument or NotAcceptable.
+    """
+    return negotiate_coding(_listed(head, b"accept-encoding"), offered)
 
 
 def _accept(head: Head) -> str | None:

@@ -21,7 +21,7 @@ import ratsvc
 from ratsvc.core.figures import Histogram
 from ratsvc.flow.broker import Broker
 from ratsvc.flow.connections import Connection, Role
-from ratsvc.flow.follow import Subscription
+from ratsvc.flow.follow import ReaderState, Subscription
 from ratsvc.formats.jsonview import rfc3339
 from ratsvc.http_api.problem import NotShown
 from ratsvc.http_api.query import Query
@@ -104,7 +104,7 @@ class ConnectionView(msgspec.Struct):
     format: str
     streams: list[str]
     more_streams: int
-    state: Literal["live", "catching-up", "publishing"]
+    state: ReaderState | Literal["publishing"]
     cursor: str | None
     lag: int
     bytes: int
@@ -205,7 +205,7 @@ class StatusRoutes:
         place = one.place
         if isinstance(place, Subscription):
             lag, size, streams = place.lag, place.sender.sent, one.streams
-            state: Literal["live", "catching-up", "publishing"] = "catching-up" if lag else "live"
+            state: ReaderState | Literal["publishing"] = place.state
             cursor: str | None = str(place.cursor)
         else:
             lag, size, streams = 0, place.received, (place.stream,) if place.stream else ()
@@ -228,13 +228,13 @@ class StatusRoutes:
 
     def _readers(self) -> dict[str, Readers]:
         found: dict[str, Readers] = {}
-        counts = Counter((one.format, bool(one.lag)) for one in self._broker.subscriptions)
-        for (name, is_behind), count in counts.items():
+        counts = Counter((one.format, one.state) for one in self._broker.subscriptions)
+        for (name, state), count in counts.items():
             readers = found.setdefault(name, Readers())
-            if is_behind:
-                readers.catching_up += count
-            else:
+            if state == "live":
                 readers.live += count
+            else:
+                readers.catching_up += count
         return found
 
 

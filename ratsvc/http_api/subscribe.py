@@ -16,13 +16,21 @@ from quart import Quart, Response, request
 from quart_schema import document_querystring
 
 from ratsvc.core.record import Gap, Reconnect
-from ratsvc.errors import Busy, Unavailable
+from ratsvc.errors import Busy, NotAcceptable, Unavailable
 from ratsvc.flow.broker import Broker, Subscription
 from ratsvc.flow.file import File
-from ratsvc.formats import Compressor, Format, GzipBody, make_format, page
+from ratsvc.formats import Budget, Compressor, Format, GzipBody, make_format, page
 from ratsvc.http_api import delivery, file
 from ratsvc.http_api.exchange import EXIT_STACK, HEAD, peer_of
-from ratsvc.http_api.reading import Reading, ReadParameters, SubscribeParameters, is_navigation, parse
+from ratsvc.http_api.head import Head
+from ratsvc.http_api.reading import (
+    Reading,
+    ReadParameters,
+    SubscribeParameters,
+    accepted_coding,
+    is_navigation,
+    parse,
+)
 
 TRANSPORT = "ratsvc.transport"
 
@@ -30,10 +38,10 @@ TRANSPORT = "ratsvc.transport"
 class Subscribe:
     """The reading routes."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, budget: Budget) -> None:
         self._broker = broker
-        settings = broker.settings.compression
-        self._compressor = Compressor(settings.level, settings.windows, settings.kept_bytes, broker.figures)
+        settings, figures = broker.settings.compression, broker.figures
+        self._compressor = Compressor(settings.level, settings.windows, settings.kept_bytes, budget, figures)
 
     def add_to(self, app: Quart) -> None:
         """Adds the routes."""
@@ -102,7 +110,8 @@ class Subscribe:
         extensions: dict[str, Any] = request.scope["extensions"]
         closing: ExitStack = extensions[EXIT_STACK]
         closing.enter_context(subscription)
-        headers = delivery.headers_of(encoder, reading.coding)
+        is_coded = reading.coding == "gzip" and not self._is_declined(extensions[HEAD])
+        headers = delivery.headers_of(encoder, "gzip" if is_coded else "identity")
         headers["Rat-Cursor"] = str(subscription.start)
         if subscription.start_gap is not None:
             headers["Rat-Gap"] = _gap_header(subscription.start_gap, self._broker.epoch)
@@ -115,11 +124,22 @@ class Subscribe:
             encoder,
             transport=extensions.get(TRANSPORT),
             settings=self._broker.settings,
-            coding=GzipBody(self._compressor, encoder.name) if reading.coding == "gzip" else None,
+            coding=GzipBody(self._compressor, encoder.name) if is_coded else None,
         )
         response = Response(body, 200, headers)
         response.timeout = None
         return response
+
+    def _is_declined(self, head: Head) -> bool:
+        """Whether compression has no time for one more reader, who takes plain bytes too."""
+        if not self._compressor.budget.is_low:
+            return False
+        try:
+            accepted_coding(head, ())
+        except NotAcceptable:
+            return False
+        self._broker.figures.compression_declined += 1
+        return True
 
 
 def _head(headers: dict[str, str]) -> Response:

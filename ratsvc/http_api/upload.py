@@ -4,7 +4,8 @@ It becomes what an Upload over gRPC becomes (`flow.upload`). `Content-Length` is
 file's type, and of `Repr-Digest` (the whole file) and `Content-Digest` (this body; RFC 9530) a `sha-256` is compared;
 other algorithms are not looked at.
 With `upload_id=ID` it can go on after a break: `GET /v1/streams/{name}/uploads/{ID}` says at which byte, and the POST
-that brings the rest has `position=` that byte. A body that stops half way leaves its whole chunks of 64 KiB stored.
+that brings the rest has `position=` that byte, and `stored_sha256=` of what is before it, so that no other file does.
+A body that stops half way leaves its whole chunks of 64 KiB stored.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from ratsvc.names import check_event, check_key, check_name
 MAX_SIZE = 2**63 - 1
 #: Parameters that have a meaning with `file` alone, and those that have none with it.
 WITH_FILE, NOT_WITH_FILE = (
-    ("upload_id", "position", "end"),
+    ("upload_id", "position", "stored_sha256", "end"),
     ("split", "producer", "producer_epoch", "sequence", "journey"),
 )
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(?:;[ -~]*)?\Z")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/")
 _SHA256 = re.compile(r"(?:\A|,)[ \t]*sha-256=:([A-Za-z0-9+/]{43}=):[ \t]*(?:,|;|\Z)")
+_HEX = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 
 class UploadView(msgspec.Struct):
@@ -135,7 +137,16 @@ def _announced(stream: str, query: Query, head: Head) -> Announced:
         key=check_key(query.one("key") or ""),
         event=check_event(query.one("event") or ""),
         end_stream=query.flag("end"),
+        stored=_stored(query),
     )
+
+
+def _stored(query: Query) -> bytes:
+    """The SHA-256 that is told of what is stored; b"" when none is."""
+    text = query.one("stored_sha256") or ""
+    if text and not _HEX.match(text):
+        raise InvalidArgument("stored_sha256 must be 64 hexadecimal digits", field="stored_sha256")
+    return bytes.fromhex(text)
 
 
 def _digest(head: Head, name: str) -> bytes:

@@ -17,3 +17,5 @@ class DiskLimits:
     """Of the disk in use: from there on, the oldest records go as new ones come."""
     full_percent: float = 100.0
     """Of the disk in use: from there on, no records are taken."""
+    survey_s: float = 60.0
+    """How long a database's trees are looked at for damage at a start; 0: not at all."""

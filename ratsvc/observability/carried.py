@@ -49,10 +49,7 @@ def carry(draft: Draft, context: TraceContext, max_bytes: int) -> None:
     Args:
         max_bytes: of a record.
     """
-    draft.records = wire.with_headers(draft.records, context.headers, max_bytes)
-    draft.run = None
-    draft.sizes = list(map(len, draft.records))
-    draft.size = sum(draft.sizes)
+    draft.rewrite(wire.with_headers(draft.records, context.headers, max_bytes))
 
 
 def _named(data: bytes) -> bool:

@@ -1,8 +1,9 @@
 """Traces: what became of a publish, as OpenTelemetry spans.
 
 - *ingest*, a server span for each publish request (each message of a PublishStream), until it is acknowledged; its
-  parent is what the request's `traceparent` says. Where there is one, the records are given the ingest's context as
-  headers (`traceparent`, `tracestate`); a record that came with a `traceparent` of its own keeps it.
+  parent is what the request's `traceparent` says. The records are given the ingest's context as headers
+  (`traceparent`, `tracestate`), or the request's where there is no span; a record that came with a `traceparent` of its
+  own keeps it.
 - *commit*, one a group commit, linked to the ingests of the requests whose records it stored.
 - *deliver*, one for all live readers of a commit, and one for each write to a reader that catches up, linked to the
   contexts of the records.
@@ -97,7 +98,7 @@ class Tracing:
         own, all_own = own_contexts(draft, MAX_LINKS)
         span = self._begun(ingest, given, own)
         context = _context(span, given) if span is not None else given
-        if given is not None and context is not None and not all_own:
+        if context is not None and not all_own:
             carry(draft, context, self._max_record)
         under = [one for one in own if one.sampled]
         if span is not None and context is not None:

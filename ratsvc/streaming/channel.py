@@ -28,6 +28,7 @@ MAX_ITEMS: Final = 100_000
 MAX_BYTES: Final = 16 * 1024 * 1024
 IDLE_S: Final = 30.0
 HEARTBEAT_S: Final = 15.0
+STALL_S: Final = 30.0
 _log = logging.getLogger("ratsvc.streaming")
 #: The channels whose responses are being written, by id.
 serving: Final[dict[int, Channel]] = {}
@@ -42,12 +43,13 @@ class Channel:
         max_bytes: when more than so many bytes wait, the same.
         idle_s: seconds after which a stream that nobody can send to any more is ended.
         heartbeat_s: seconds of silence after which an SSE stream sends a comment.
+        stall_s: seconds after which a client that takes nothing of what is written is cut.
     """
 
     __slots__ = (
         "__weakref__", "_armed", "_closing", "_event", "_finished", "_listeners", "_orphan_since", "_over",
-        "_prefilled", "_queue", "_task", "close_reason", "end_reason", "heartbeat_s", "idle_s", "kind", "sent_bytes",
-        "sent_messages",
+        "_prefilled", "_queue", "_reset", "_task", "close_reason", "end_reason", "heartbeat_s", "idle_s", "kind",
+        "sent_bytes", "sent_messages", "stall_s",
     )  # fmt: skip
 
     def __init__(
@@ -58,10 +60,12 @@ class Channel:
         max_bytes: int = MAX_BYTES,
         idle_s: float = IDLE_S,
         heartbeat_s: float = HEARTBEAT_S,
+        stall_s: float = STALL_S,
     ) -> None:
         self.kind = kind
         self.idle_s = idle_s
         self.heartbeat_s = heartbeat_s
+        self.stall_s = stall_s
         self.end_reason: str | None = None
         """Why nothing more is taken."""
         self.close_reason: str | None = None
@@ -76,6 +80,7 @@ class Channel:
         self._armed: deque[asyncio.AbstractEventLoop] = deque()
         self._event: asyncio.Event | None = None
         self._task: asyncio.Task[object] | None = None
+        self._reset: Callable[[], bool] | None = None
         self._closing = count()
         self._listeners: deque[Callable[[str], object]] = deque()
         self._orphan_since: float | None = monotonic()
@@ -151,7 +156,8 @@ class Channel:
 
     def _cut(self, task: asyncio.Task[object], reason: str) -> None:
         self.close(reason)
-        task.cancel()
+        if self._reset is None or not self._reset():
+            task.cancel()
 
     def sender_made(self) -> None:
         """Somebody can send."""
@@ -174,8 +180,11 @@ class Channel:
         """Whether the response is being written, or was."""
         return self._event is not None
 
-    def begin(self) -> asyncio.Event:
+    def begin(self, reset: Callable[[], bool] | None = None) -> asyncio.Event:
         """Called by the response's body, when it begins, in its task; gives what to wait for.
+
+        Args:
+            reset: resets the client's connection, and says whether it could.
 
         Raises:
             RuntimeError: the response was returned before, or is closed.
@@ -184,6 +193,7 @@ class Channel:
             raise RuntimeError("a streaming response can be returned once: make one for each request")
         self._event = asyncio.Event()
         self._task = asyncio.current_task()
+        self._reset = reset
         serving[id(self)] = self
         return self._event
 

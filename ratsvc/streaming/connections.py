@@ -98,7 +98,8 @@ class Connections:
             sender: what to send to it with; a whole channel or response is taken too, with a warning.
             metadata: whatever belongs to it.
             on_disconnect: called once with the reason when it has left: `ended` (all was written), `disconnected`
-                (the client went), `forgotten`, `dropped`, `shutdown`, or what `unregister` was given.
+                (the client went), `stalled` (it took nothing), `forgotten`, `dropped`, `shutdown`, or what
+                `unregister` was given.
 
         Returns:
             False when the name is taken, the maximum is reached, or the registry was shut down.

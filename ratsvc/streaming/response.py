@@ -24,6 +24,7 @@ from ratsvc.streaming.counts import forgotten_streams
 from ratsvc.streaming.encoding import ResponseType
 from ratsvc.streaming.large import Source
 from ratsvc.streaming.sender import Sender, StreamChannel
+from ratsvc.streaming.stalls import Connection, Watch
 
 BLOCK_BYTES: Final = 256 * 1024
 TURN_BYTES: Final = 64 * 1024
@@ -43,10 +44,12 @@ class StreamingResponse(Response):
     """A response that is written as it is sent to. Return it from a view, once."""
 
     def __init__(self, channel: StreamChannel) -> None:
-        super().__init__(_Body(channel), headers=dict(_HEADERS), content_type=MEDIA_TYPES[channel.kind])
+        in_request = has_request_context()
+        connection = Connection.of(request.scope) if in_request else None
+        super().__init__(_Body(channel, connection), headers=dict(_HEADERS), content_type=MEDIA_TYPES[channel.kind])
         self.timeout = None
         self._channel = channel
-        if has_request_context() and request.method == "HEAD":
+        if in_request and request.method == "HEAD":
             channel.close("head")  # Nobody will read a body.
 
     def get_sender(self) -> Sender:
@@ -69,18 +72,26 @@ class StreamingResponse(Response):
 class _Body(ResponseBody):
     """Begins and closes the channel around its blocks."""
 
-    def __init__(self, channel: StreamChannel) -> None:
+    def __init__(self, channel: StreamChannel, connection: Connection | None) -> None:
         self._channel = channel
+        self._connection = connection
         self._blocks: AsyncGenerator[bytes, None] | None = None
+        self._watch: Watch | None = None
 
     async def __aenter__(self) -> AsyncIterable[bytes]:
-        channel = self._channel
-        self._blocks = _nothing() if channel.close_reason == "head" else _blocks(channel, channel.begin())
+        channel, connection = self._channel, self._connection
+        if channel.close_reason == "head":
+            self._blocks = _nothing()
+        else:
+            self._blocks = _blocks(channel, channel.begin(None if connection is None else connection.reset))
+            self._watch = Watch(channel, self._blocks, connection)
         return self._blocks
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         if self._blocks is not None:
             await self._blocks.aclose()
         ended = self._channel.end_reason

@@ -12,8 +12,8 @@
         return response
 
 Each takes the bounds of what may wait for its client (`max_items`, `max_bytes`), after how many seconds a stream that
-nobody can send to any more is ended (`idle_s`), and, for SSE, after how many seconds of silence a comment is sent
-(`heartbeat_s`).
+nobody can send to any more is ended (`idle_s`), after how many a client that takes nothing is cut (`stall_s`), and, for
+SSE, after how many seconds of silence a comment is sent (`heartbeat_s`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 from warnings import warn
 
 from ratsvc.streaming import encoding
-from ratsvc.streaming.channel import HEARTBEAT_S, IDLE_S, MAX_BYTES, MAX_ITEMS
+from ratsvc.streaming.channel import HEARTBEAT_S, IDLE_S, MAX_BYTES, MAX_ITEMS, STALL_S
 from ratsvc.streaming.counts import skipped_chunks
 from ratsvc.streaming.encoding import ResponseType
 from ratsvc.streaming.response import StreamingResponse
@@ -39,40 +39,46 @@ def create_segqueue_sse_channel(
     max_bytes: int = MAX_BYTES,
     idle_s: float = IDLE_S,
     heartbeat_s: float = HEARTBEAT_S,
+    stall_s: float = STALL_S,
 ) -> StreamingResponse:
     """Returns a response of Server-Sent Events."""
     channel = StreamChannel(
-        ResponseType.SSE, max_items=max_items, max_bytes=max_bytes, idle_s=idle_s, heartbeat_s=heartbeat_s
+        ResponseType.SSE,
+        max_items=max_items,
+        max_bytes=max_bytes,
+        idle_s=idle_s,
+        heartbeat_s=heartbeat_s,
+        stall_s=stall_s,
     )
     return StreamingResponse(channel)
 
 
 def create_segqueue_chunked_response(
-    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S
+    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S, stall_s: float = STALL_S
 ) -> StreamingResponse:
     """Returns a response of text and bytes with nothing between them."""
-    return _response(ResponseType.CHUNKED, max_items, max_bytes, idle_s)
+    return _response(ResponseType.CHUNKED, max_items, max_bytes, idle_s, stall_s)
 
 
 def create_segqueue_json_stream(
-    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S
+    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S, stall_s: float = STALL_S
 ) -> StreamingResponse:
     """Returns a response of JSON lines."""
-    return _response(ResponseType.JSON, max_items, max_bytes, idle_s)
+    return _response(ResponseType.JSON, max_items, max_bytes, idle_s, stall_s)
 
 
 def create_segqueue_text_stream(
-    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S
+    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S, stall_s: float = STALL_S
 ) -> StreamingResponse:
     """Returns a response of text."""
-    return _response(ResponseType.TEXT, max_items, max_bytes, idle_s)
+    return _response(ResponseType.TEXT, max_items, max_bytes, idle_s, stall_s)
 
 
 def create_segqueue_binary_stream(
-    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S
+    *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES, idle_s: float = IDLE_S, stall_s: float = STALL_S
 ) -> StreamingResponse:
     """Returns a response of pieces of bytes, each after its length as a varint."""
-    return _response(ResponseType.BINARY, max_items, max_bytes, idle_s)
+    return _response(ResponseType.BINARY, max_items, max_bytes, idle_s, stall_s)
 
 
 def create_segqueue_json_stream_from_list(items: Iterable[object]) -> StreamingResponse:
@@ -135,8 +141,10 @@ def _chunk(item: str | bytes) -> bytes:
     return encoding.text(item) if isinstance(item, str) else encoding.raw(item)
 
 
-def _response(kind: ResponseType, max_items: int, max_bytes: int, idle_s: float) -> StreamingResponse:
-    return StreamingResponse(StreamChannel(kind, max_items=max_items, max_bytes=max_bytes, idle_s=idle_s))
+def _response(kind: ResponseType, max_items: int, max_bytes: int, idle_s: float, stall_s: float) -> StreamingResponse:
+    return StreamingResponse(
+        StreamChannel(kind, max_items=max_items, max_bytes=max_bytes, idle_s=idle_s, stall_s=stall_s)
+    )
 
 
 def _filled(kind: ResponseType, encode: Callable[[T], bytes], items: Iterable[T]) -> StreamingResponse:

@@ -80,7 +80,7 @@ class Container:
     """A running container of the image, and where it listens."""
 
     def __init__(self, image: str, *options: str, command: tuple[str, ...] = ()) -> None:
-        self.bridged = bool(docker("network", "ls", "--quiet", "--filter", "driver=bridge"))
+        self.bridged = bool(docker("network", "ls", "--quiet", "--filter", "name=^bridge$"))
         if self.bridged:
             network = ["--publish", "127.0.0.1::8080", "--publish", "127.0.0.1::50051"]
         else:

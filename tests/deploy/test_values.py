@@ -50,6 +50,8 @@ DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
         ("networkPolicy.enabled=yes", "networkPolicy"),
         ("probes.liveness.periodSeconds=0", "periodSeconds"),
         ("resources.limits.memory=plenty", "memory"),
+        ("extraVolumes[0].name=data", "extraVolumes"),
+        ("extraVolumeMounts[0].name=x,extraVolumeMounts[0].mountPath=/data", "mountPath"),
         ("replicas=1", "replicas"),
         ("image.repo=x", "repo"),
     ],

@@ -15,7 +15,7 @@ from rat.v1 import record_pb2 as pb
 from rat.v1.value_pb2 import DataValue
 
 from ratsvc.client import Producer
-from tests.conftest import running
+from tests.conftest import Running, running
 from tests.e2e.client_js import BINARY_HEAD, SSE_HEAD, START, answering, frames, read_with
 from tests.e2e.conftest import HERE
 from tests.proxy import cutting
@@ -190,3 +190,26 @@ async def test_a_patch_that_does_not_fit_is_an_error(node: str, steps: list[Said
     (error,) = read.all("error")
     assert (error["name"], error["status"]) == ("RatError", 200)
     assert error["detail"].startswith("a patch of s k cannot be applied: ")
+
+
+@pytest.mark.parametrize("format", ["sse", "binary"])
+async def test_documents_over_the_bound_are_forgotten_and_asked_for_anew(
+    server: Running, node: str, format: str
+) -> None:
+    documents = [{"about": "x" * 100, "key": key, "round": n} for n in range(6) for key in (*range(8), 0, 0)]
+    async with Producer(server.grpc_addr) as producer:
+        for document in documents:
+            await producer.send("s", document, key=str(document["key"]))
+    url = f"{server.http_url}/v1/streams/s?from=earliest&delta=json-patch&limit=55"
+    options = {"format": format, "int64": "number"}
+    read = await read_with(node, url, **options, maxDocuments=5)
+    assert read.values() == documents[:55]
+    assert [end["reason"] for end in read.all("end")] == ["limit"]
+    reasons = [said["reason"] for said in read.said if said.get("state") == "reconnecting"]
+    assert len(reasons) == 5
+    assert set(reasons) == {"forgotten"}
+    enough = await read_with(node, url, **options, maxDocuments=8)
+    assert enough.values() == documents[:55]
+    assert "reconnecting" not in enough.all("state")
+    refused = await read_with(node, url, maxDocuments=0)
+    assert [error["message"] for error in refused.all("error")] == ["maxDocuments must be 1 or more"]

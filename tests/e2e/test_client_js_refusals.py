@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import pytest
 from rat.v1 import record_pb2 as pb
 from rat.v1.value_pb2 import DataValue
 
+from ratsvc.client import Producer
 from ratsvc.core.run import varint
-from tests.conftest import Running
+from tests.conftest import Running, running
 from tests.e2e.client_js import BINARY_HEAD, SSE_HEAD, START, answering, frames, node_client, problem, read_with
 from tests.e2e.conftest import HERE
 
@@ -74,6 +76,45 @@ async def test_a_token_is_asked_for_before_each_connection_and_once_more_after_a
         read = await read_with(node, url, token="t")
     assert [line.partition(" ")[2] for line in seen] == ["Bearer t"]
     assert [error["status"] for error in read.all("error")] == [401]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("format", ["sse", "binary"])
+async def test_a_ticket_that_runs_out_is_renewed_and_no_record_is_lost(node: str, format: str) -> None:
+    """In front of the service is a guard that takes each ticket for 8 kB."""
+    values = [f"record {n} {'x' * 60}" for n in range(600)]
+    refused, used = [], []
+    async with running(retry_ms=100, compression={"enabled": False}) as server:
+        async with Producer(server.grpc_addr, max_batch_records=20) as producer:
+            for value in values:
+                await producer.send("s", value)
+        await server.broker.end("s")
+
+        async def guard(number: int, head: str, writer: asyncio.StreamWriter) -> None:
+            ticket = re.search(r"authorization: bearer (\S+)", head, re.I)
+            assert ticket is not None
+            if ticket[1] in used:
+                refused.append(ticket[1])
+                writer.write(problem("401 Unauthorized", '{"detail":"the ticket has run out"}'))
+                return
+            used.append(ticket[1])
+            there, back = await asyncio.open_connection("127.0.0.1", server.http_port)
+            back.write(f"{head[:-2]}Connection: close\r\n\r\n".encode())
+            left = 8_000
+            while left and (data := await there.read(left)):
+                writer.write(data)
+                left -= len(data)
+            back.transport.abort()
+
+        async with answering(guard) as url:
+            tickets = [f"ticket-{n // 2}" for n in range(100)]  # each is kept until it is refused
+            read = await read_with(node, f"{url}?from=earliest", format=format, tokens=tickets, retry=1)
+    assert read.values() == values
+    assert len(refused) >= 3
+    assert refused == used[: len(refused)]
+    assert read.all("asked") == [False, *[False, True] * len(refused)]
+    assert [end["reason"] for end in read.all("end")] == ["ended"]
+    assert (read.all("error"), read.all("gap")) == ([], [])
 
 
 @pytest.mark.parametrize("head", [b"", SSE_HEAD])

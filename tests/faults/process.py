@@ -131,8 +131,8 @@ class ServerProcess:
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
     def metric(self, name: str) -> float:
-        """One of its figures now, from /metrics."""
-        text = httpx.get(f"{self.http_url}/metrics", timeout=10).text
+        """One of its figures now, from /metrics; on a machine with much else to do the answer may take its time."""
+        text = httpx.get(f"{self.http_url}/metrics", timeout=60).text
         return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 
     def rss_mib(self) -> float:

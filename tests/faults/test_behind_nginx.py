@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -105,7 +105,7 @@ def running(program: str, directory: Path, locations: str) -> Iterator[Nginx]:
 
 
 class EventSources:
-    """Readers in a Node.js process, as a context manager."""
+    """Readers in a Node.js process; a context manager, which ends it whatever came between."""
 
     def __init__(self, node: str, url: str, count: int, directory: Path) -> None:
         self.count = count
@@ -119,7 +119,7 @@ class EventSources:
         assert self._process.stderr is not None
         assert self._process.stderr.readline() == "connected\n"
 
-    def __enter__(self) -> EventSources:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

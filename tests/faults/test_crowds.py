@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+import httpx
+
 from tests.faults.crowd import churn, crowd, publish_many_streams, publish_timed
 from tests.faults.load import Process
 from tests.faults.process import ServerProcess, until_true
@@ -19,6 +21,7 @@ READER_MIB = 0.25
 SHARED_MIB = 64.0
 """Room for what is not a reader's: the tail, caches, the interpreter's own."""
 RECORD_BYTES = 8 * 1024
+TOKEN = "a-token-of-the-soak-0123456789abcdef"
 
 
 def test_readers_that_never_read_cost_bounded_memory_and_are_cut(
@@ -96,7 +99,11 @@ def test_readers_that_come_and_go_leave_nothing_behind(
     tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
 ) -> None:
     rounds, at_once = scaled((6, 50), (50, 200))
-    settings = {"RATSVC_RETENTION__MAX_RECORDS": "200", "RATSVC_LIMITS__TAIL_BYTES": str(1024 * 1024)}
+    settings = {
+        "RATSVC_RETENTION__MAX_RECORDS": "200",
+        "RATSVC_LIMITS__TAIL_BYTES": str(1024 * 1024),
+        "RATSVC_DEBUG_TOKEN": TOKEN,
+    }
     with ServerProcess(tmp_path, environment=settings) as server:
         publishing = Process(publish_timed, server.grpc_port, "timed", 10**9, 200, 500)
         publishing.receive()
@@ -105,26 +112,35 @@ def test_readers_that_come_and_go_leave_nothing_behind(
         leaving.receive()
         until_true(lambda: server.metric("ratsvc_log_bytes") > 50_000, 20, "there are records")
 
-        def soak() -> tuple[float, int]:
+        idle_tasks = _tasks(server)
+
+        def soak() -> tuple[float, int, int]:
             for _ in range(rounds):
                 leaving.send("go")
                 leaving.receive()
             until_true(lambda: server.metric("ratsvc_subscriptions") == 0, 20, "all readers have gone")
             until_true(lambda: server.connections() <= 2, 20, "all connections are closed")
-            return server.rss_mib(), server.files()
+            until_true(lambda: _tasks(server) <= idle_tasks + 5, 20, "all tasks of readers have ended")
+            return server.rss_mib(), server.files(), _tasks(server)
 
-        warm_mib, warm_files = soak()
-        end_mib, end_files = soak()
+        warm_mib, warm_files, warm_tasks = soak()
+        end_mib, end_files, end_tasks = soak()
         publishing.close(0)
         leaving.close()
         assert server.term() == 0
     figure(
         f"{rounds * at_once} readers more: memory from {warm_mib:.1f} to {end_mib:.1f} MiB, "
-        f"files from {warm_files} to {end_files}"
+        f"files from {warm_files} to {end_files}, tasks {idle_tasks}, {warm_tasks} and {end_tasks}"
     )
     assert end_files <= warm_files + 3
     assert end_mib < warm_mib + 8 + rounds * at_once / 1024
     assert "Traceback" not in server.log()
+
+
+def _tasks(server: ServerProcess) -> int:
+    """How many tasks its event loop has."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    return int(httpx.get(f"{server.http_url}/debug/tasks?limit=1", headers=headers, timeout=10).json()["count"])
 
 
 def _p99(latencies: list[float]) -> float:

@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from rat.v1 import record_pb2 as rat_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rat/v1/producer.proto\x12\x06rat.v1\x1a\x17google/rpc/status.proto\x1a\x13rat/v1/record.proto\"\x90\x01\n\x0ePublishRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x1f\n\x07records\x18\x02 \x03(\x0b\x32\x0e.rat.v1.Record\x12%\n\x08producer\x18\x03 \x01(\x0b\x32\x13.rat.v1.ProducerRef\x12&\n\ndurability\x18\x04 \x01(\x0e\x32\x12.rat.v1.Durability\":\n\x0bProducerRef\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"o\n\x0fPublishResponse\x12\x14\n\x0c\x66irst_offset\x18\x01 \x01(\x04\x12\x13\n\x0blast_offset\x18\x02 \x01(\x04\x12\x0e\n\x06stored\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\t\"\x80\x01\n\x15PublishStreamResponse\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12&\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x17.rat.v1.PublishResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"p\n\rUploadRequest\x12$\n\x05start\x18\x01 \x01(\x0b\x32\x13.rat.v1.UploadStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12 \n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.rat.v1.UploadEndH\x00\x42\x06\n\x04part\"\xba\x01\n\x0bUploadStart\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nend_stream\x18\x05 \x01(\x08\x12\x11\n\tupload_id\x18\x06 \x01(\t\x12\x14\n\x0cupload_epoch\x18\x07 \x01(\x04\x12\x10\n\x08position\x18\x08 \x01(\x04\x12\x0b\n\x03key\x18\t \x01(\t\x12\r\n\x05\x65vent\x18\n \x01(\t\"\x1b\n\tUploadEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x8a\x01\n\x0eUploadResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x14\n\x0c\x66irst_offset\x18\x03 \x01(\x04\x12\x13\n\x0blast_offset\x18\x04 \x01(\x04\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\r\n\x05\x65poch\x18\x06 \x01(\t\x12\x0f\n\x07\x65victed\x18\x07 \x01(\x08\"5\n\x10GetUploadRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tupload_id\x18\x02 \x01(\t\"\xa4\x01\n\x11GetUploadResponse\x12\x14\n\x0cupload_epoch\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x14\n\x0c\x66irst_offset\x18\x06 \x01(\x04\x12\x13\n\x0blast_offset\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\t*Z\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44URABILITY_COMMITTED\x10\x01\x12\x16\n\x12\x44URABILITY_FLUSHED\x10\x02\x32\x96\x02\n\x0fProducerService\x12:\n\x07Publish\x12\x16.rat.v1.PublishRequest\x1a\x17.rat.v1.PublishResponse\x12J\n\rPublishStream\x12\x16.rat.v1.PublishRequest\x1a\x1d.rat.v1.PublishStreamResponse(\x01\x30\x01\x12\x39\n\x06Upload\x12\x15.rat.v1.UploadRequest\x1a\x16.rat.v1.UploadResponse(\x01\x12@\n\tGetUpload\x12\x18.rat.v1.GetUploadRequest\x1a\x19.rat.v1.GetUploadResponseB\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rat/v1/producer.proto\x12\x06rat.v1\x1a\x17google/rpc/status.proto\x1a\x13rat/v1/record.proto\"\x90\x01\n\x0ePublishRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x1f\n\x07records\x18\x02 \x03(\x0b\x32\x0e.rat.v1.Record\x12%\n\x08producer\x18\x03 \x01(\x0b\x32\x13.rat.v1.ProducerRef\x12&\n\ndurability\x18\x04 \x01(\x0e\x32\x12.rat.v1.Durability\":\n\x0bProducerRef\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"o\n\x0fPublishResponse\x12\x14\n\x0c\x66irst_offset\x18\x01 \x01(\x04\x12\x13\n\x0blast_offset\x18\x02 \x01(\x04\x12\x0e\n\x06stored\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\t\"\x80\x01\n\x15PublishStreamResponse\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12&\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x17.rat.v1.PublishResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"p\n\rUploadRequest\x12$\n\x05start\x18\x01 \x01(\x0b\x32\x13.rat.v1.UploadStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12 \n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.rat.v1.UploadEndH\x00\x42\x06\n\x04part\"\xd1\x01\n\x0bUploadStart\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nend_stream\x18\x05 \x01(\x08\x12\x11\n\tupload_id\x18\x06 \x01(\t\x12\x14\n\x0cupload_epoch\x18\x07 \x01(\x04\x12\x10\n\x08position\x18\x08 \x01(\x04\x12\x0b\n\x03key\x18\t \x01(\t\x12\r\n\x05\x65vent\x18\n \x01(\t\x12\x15\n\rstored_sha256\x18\x0b \x01(\x0c\"\x1b\n\tUploadEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x8a\x01\n\x0eUploadResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x14\n\x0c\x66irst_offset\x18\x03 \x01(\x04\x12\x13\n\x0blast_offset\x18\x04 \x01(\x04\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\r\n\x05\x65poch\x18\x06 \x01(\t\x12\x0f\n\x07\x65victed\x18\x07 \x01(\x08\"5\n\x10GetUploadRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tupload_id\x18\x02 \x01(\t\"\xa4\x01\n\x11GetUploadResponse\x12\x14\n\x0cupload_epoch\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x14\n\x0c\x66irst_offset\x18\x06 \x01(\x04\x12\x13\n\x0blast_offset\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\t*Z\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44URABILITY_COMMITTED\x10\x01\x12\x16\n\x12\x44URABILITY_FLUSHED\x10\x02\x32\x96\x02\n\x0fProducerService\x12:\n\x07Publish\x12\x16.rat.v1.PublishRequest\x1a\x17.rat.v1.PublishResponse\x12J\n\rPublishStream\x12\x16.rat.v1.PublishRequest\x1a\x1d.rat.v1.PublishStreamResponse(\x01\x30\x01\x12\x39\n\x06Upload\x12\x15.rat.v1.UploadRequest\x1a\x16.rat.v1.UploadResponse(\x01\x12@\n\tGetUpload\x12\x18.rat.v1.GetUploadRequest\x1a\x19.rat.v1.GetUploadResponseB\x15Z\x13ratsvc/rat/v1;ratv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rat.v1.producer_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\023ratsvc/rat/v1;ratv1'
-  _globals['_DURABILITY']._serialized_start=1225
-  _globals['_DURABILITY']._serialized_end=1315
+  _globals['_DURABILITY']._serialized_start=1248
+  _globals['_DURABILITY']._serialized_end=1338
   _globals['_PUBLISHREQUEST']._serialized_start=80
   _globals['_PUBLISHREQUEST']._serialized_end=224
   _globals['_PRODUCERREF']._serialized_start=226
@@ -47,15 +47,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADREQUEST']._serialized_start=530
   _globals['_UPLOADREQUEST']._serialized_end=642
   _globals['_UPLOADSTART']._serialized_start=645
-  _globals['_UPLOADSTART']._serialized_end=831
-  _globals['_UPLOADEND']._serialized_start=833
-  _globals['_UPLOADEND']._serialized_end=860
-  _globals['_UPLOADRESPONSE']._serialized_start=863
-  _globals['_UPLOADRESPONSE']._serialized_end=1001
-  _globals['_GETUPLOADREQUEST']._serialized_start=1003
-  _globals['_GETUPLOADREQUEST']._serialized_end=1056
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1059
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1223
-  _globals['_PRODUCERSERVICE']._serialized_start=1318
-  _globals['_PRODUCERSERVICE']._serialized_end=1596
+  _globals['_UPLOADSTART']._serialized_end=854
+  _globals['_UPLOADEND']._serialized_start=856
+  _globals['_UPLOADEND']._serialized_end=883
+  _globals['_UPLOADRESPONSE']._serialized_start=886
+  _globals['_UPLOADRESPONSE']._serialized_end=1024
+  _globals['_GETUPLOADREQUEST']._serialized_start=1026
+  _globals['_GETUPLOADREQUEST']._serialized_end=1079
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1082
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1246
+  _globals['_PRODUCERSERVICE']._serialized_start=1341
+  _globals['_PRODUCERSERVICE']._serialized_end=1619
 # @@protoc_insertion_point(module_scope)

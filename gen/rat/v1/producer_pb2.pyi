@@ -75,7 +75,7 @@ class UploadRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[UploadStart, _Mapping]] = ..., chunk: _Optional[bytes] = ..., end: _Optional[_Union[UploadEnd, _Mapping]] = ...) -> None: ...
 
 class UploadStart(_message.Message):
-    __slots__ = ("stream", "name", "size", "content_type", "end_stream", "upload_id", "upload_epoch", "position", "key", "event")
+    __slots__ = ("stream", "name", "size", "content_type", "end_stream", "upload_id", "upload_epoch", "position", "key", "event", "stored_sha256")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class UploadStart(_message.Message):
     POSITION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    STORED_SHA256_FIELD_NUMBER: _ClassVar[int]
     stream: str
     name: str
     size: int
@@ -96,7 +97,8 @@ class UploadStart(_message.Message):
     position: int
     key: str
     event: str
-    def __init__(self, stream: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., content_type: _Optional[str] = ..., end_stream: _Optional[bool] = ..., upload_id: _Optional[str] = ..., upload_epoch: _Optional[int] = ..., position: _Optional[int] = ..., key: _Optional[str] = ..., event: _Optional[str] = ...) -> None: ...
+    stored_sha256: bytes
+    def __init__(self, stream: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., content_type: _Optional[str] = ..., end_stream: _Optional[bool] = ..., upload_id: _Optional[str] = ..., upload_epoch: _Optional[int] = ..., position: _Optional[int] = ..., key: _Optional[str] = ..., event: _Optional[str] = ..., stored_sha256: _Optional[bytes] = ...) -> None: ...
 
 class UploadEnd(_message.Message):
     __slots__ = ("sha256",)

@@ -15,8 +15,8 @@
 
 {{/* What tells the pod from others, for ever: the test's pod has another component. */}}
 {{- define "ratsvc.selector" -}}
-app.kubernetes.io/name: {{ include "ratsvc.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ratsvc.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: server
 {{- end -}}
 

@@ -12,7 +12,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "ratsvc.serviceAccountName" . }}
+  serviceAccountName: {{ include "ratsvc.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   # Else Kubernetes sets RATSVC_SERVICE_HOST and the like, which the service refuses as settings that it does not know.
   enableServiceLinks: false
@@ -24,7 +24,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:
@@ -59,8 +59,8 @@ spec:
         - name: RATSVC_{{ $setting | upper | replace "." "__" }}
           valueFrom:
             secretKeyRef:
-              name: {{ $secret.name }}
-              key: {{ $secret.key }}
+              name: {{ $secret.name | quote }}
+              key: {{ $secret.key | quote }}
         {{- end }}
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
@@ -102,8 +102,14 @@ spec:
         - name: data
           mountPath: /data
         {{- end }}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
   volumes:
     - name: config
       configMap:
-        name: {{ include "ratsvc.fullname" . }}
+        name: {{ include "ratsvc.fullname" . | quote }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}

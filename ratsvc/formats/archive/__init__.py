@@ -7,9 +7,19 @@ from typing import BinaryIO
 
 from ratsvc.formats.archive.frames import FrameWriter, read_frames
 from ratsvc.formats.archive.lines import BEGIN, LineWriter, read_lines
-from ratsvc.formats.archive.words import Head, StreamSettings, Summary, Word, Writer
+from ratsvc.formats.archive.words import Head, ProducerState, StreamSettings, Summary, Word, Writer
 
-__all__ = ["FrameWriter", "Head", "LineWriter", "StreamSettings", "Summary", "Word", "Writer", "read_archive"]
+__all__ = [
+    "FrameWriter",
+    "Head",
+    "LineWriter",
+    "ProducerState",
+    "StreamSettings",
+    "Summary",
+    "Word",
+    "Writer",
+    "read_archive",
+]
 
 
 def read_archive(file: BinaryIO) -> Iterator[Word]:

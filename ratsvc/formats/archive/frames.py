@@ -1,8 +1,9 @@
 """An archive as `rat.v1.Frame` messages, each after its length as a varint: the format `binary`, with two words more.
 
 A start frame begins it, an end frame (reason `export`) ends it. What frames have no message for comes as records of
-streams that no log can have: `$streams` has one for each stream (key: its name; value: its settings), `$summary` one
-before the end. So whatever reads `binary` reads an archive.
+streams that no log can have: `$streams` has one for each stream (key: its name; value: its settings), `$producers` one
+for each producer (key: its id; value: its numbers), `$summary` one before the end. So whatever reads `binary` reads an
+archive.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from ratsvc.errors import InvalidArgument, RatError
 from ratsvc.formats.archive.words import (
     FOREIGN,
     MAX_RECORD_BYTES,
+    READ,
     VERSION,
     Head,
+    ProducerState,
     Rules,
     StreamSettings,
     Summary,
@@ -31,7 +34,7 @@ from ratsvc.formats.archive.words import (
 from ratsvc.formats.binary import Binary
 from ratsvc.quickmem import from_data_value, record
 
-STREAMS, SUMMARY = "$streams", "$summary"
+STREAMS, PRODUCERS, SUMMARY = "$streams", "$producers", "$summary"
 MAX_FRAME_BYTES = MAX_RECORD_BYTES + 1024
 _BATCH = 2
 """Field of a Frame."""
@@ -58,6 +61,9 @@ class FrameWriter:
 
     def gap(self, gap: Gap) -> bytes:
         return self._format.gap(gap)
+
+    def producer(self, state: ProducerState) -> bytes:
+        return self._said(PRODUCERS, state._asdict(), state.id)
 
     def summary(self, summary: Summary) -> bytes:
         said = self._said(SUMMARY, {**summary._asdict(), "version": VERSION})
@@ -137,9 +143,9 @@ class _Reader:
         epoch, _, offset = frame.start.cursor.rpartition("-")
         if not epoch or epoch != frame.start.epoch or not offset.isdecimal():
             raise InvalidArgument(FOREIGN)
-        return Head(epoch, int(offset))
+        return self._rules.head(Head(epoch, int(offset)))
 
-    def _batch(self, data: bytes, crc: int) -> Batch | StreamSettings | None:
+    def _batch(self, data: bytes, crc: int) -> Batch | ProducerState | StreamSettings | None:
         stream, first, time, records = "", 0, Timestamp(), []
         for number, value in _fields(data):
             if isinstance(value, int):
@@ -150,18 +156,21 @@ class _Reader:
                 stream = value.decode("utf-8", "replace")
             elif number == _TIME:
                 time = Timestamp.FromString(value)
-        if stream in (STREAMS, SUMMARY):
+        if stream in (STREAMS, PRODUCERS, SUMMARY):
             said = pb.Record.FromString(records[0] if len(records) == 1 else b"")
             document = from_data_value(said.value)
             if stream == SUMMARY:
                 self._summarise(document, crc)
                 return None
+            if stream == PRODUCERS:
+                return self._rules.producer(msgspec.convert(_row(document, ProducerState), ProducerState))
             return self._rules.settings(msgspec.convert(_row(document, StreamSettings), StreamSettings))
         return self._rules.batch(stream, range(first, first + len(records)), time.ToNanoseconds(), records)
 
     def _summarise(self, document: object, crc: int) -> None:
-        if not isinstance(document, dict) or document.get("version") != VERSION:
-            raise InvalidArgument(f"an archive of another version than {VERSION}, which this version of ratsvc reads")
+        if not isinstance(document, dict) or document.get("version") not in READ:
+            raise InvalidArgument(f"an archive of another version than {READ}, which this version of ratsvc reads")
+        document.setdefault("producers", 0)
         self._summary = self._rules.summary(msgspec.convert(_row(document, Summary), Summary), crc)
 
     def _gap(self, data: bytes) -> Gap:
@@ -183,7 +192,7 @@ class _Reader:
         return InvalidArgument(f"frame {self._number}: {what}")
 
 
-def _row(document: object, kind: type[StreamSettings] | type[Summary]) -> list[object]:
+def _row(document: object, kind: type[StreamSettings | ProducerState | Summary]) -> list[object]:
     """The fields of a named tuple, from what was said by their names. Raises InvalidArgument."""
     if not isinstance(document, dict) or not set(kind._fields) <= set(document):
         raise InvalidArgument("it is damaged, or not of an archive")

@@ -1,10 +1,10 @@
 """An archive as JSON lines.
 
-`{"ratsvc-export":1,"epoch":…,"last_offset":…}` begins it and `{"end":{…}}` ends it; between them are
-`{"stream":…,"settings":{…}}`, `{"gap":{"after":…,"to":…}}`, and for each record `{"stream":…,"offset":…,"time_ns":…,
-"record":…,"value":…}` with `key`, `event` and `headers` where it has them. `record` is the serialised `rat.v1.Record`
-in base64 (RFC 4648), from which all comes back as it was; the rest of the line is for people and `jq`, and JSON cannot
-say all types. Cost: 3 µs a record to write, 3 µs to read.
+`{"ratsvc-export":2,"epoch":…,"last_offset":…}` begins it and `{"end":{…}}` ends it; between them are
+`{"stream":…,"settings":{…}}`, `{"gap":{"after":…,"to":…}}`, `{"producer":{…}}`, and for each record
+`{"stream":…,"offset":…,"time_ns":…,"record":…,"value":…}` with `key`, `event` and `headers` where it has them. `record`
+is the serialised `rat.v1.Record` in base64 (RFC 4648), from which all comes back as it was; the rest of the line is for
+people and `jq`, and JSON cannot say all types. Cost: 3 µs a record to write, 3 µs to read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from ratsvc.errors import InvalidArgument
 from ratsvc.formats.archive.words import (
     FOREIGN,
     MAX_RECORD_BYTES,
-    VERSION,
+    READ,
     Head,
+    ProducerState,
     Rules,
     StreamSettings,
     Summary,
@@ -50,11 +51,20 @@ class _Gap(msgspec.Struct, forbid_unknown_fields=True):
     to: int
 
 
-class _End(msgspec.Struct, forbid_unknown_fields=True):
+class _Producer(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    epoch: int
+    expected: int
+    idle_ns: int
+    publishes: tuple[tuple[int, int], ...]
+
+
+class _End(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     streams: int
     records: int
     bytes: int
     gaps: int
+    producers: int = 0
     crc32c: int
 
 
@@ -68,6 +78,7 @@ class _Line(msgspec.Struct):
     time_ns: int = 0
     record: bytes | None = None
     gap: _Gap | None = None
+    producer: _Producer | None = None
     end: _End | None = None
 
 
@@ -104,6 +115,9 @@ class LineWriter:
     def gap(self, gap: Gap) -> bytes:
         return _line({"gap": {"after": gap.after, "to": gap.to}})
 
+    def producer(self, state: ProducerState) -> bytes:
+        return _line({"producer": state._asdict()})
+
     def summary(self, summary: Summary) -> bytes:
         return _line({"end": summary._asdict()})
 
@@ -127,9 +141,12 @@ class _Reader:
 
     def words(self) -> Iterator[Word]:
         line = self._next()
-        if line.version != VERSION:
-            raise self._refused(f"an archive of version {line.version}; this version of ratsvc reads {VERSION}")
-        yield Head(line.epoch, line.last_offset, line.version)
+        if line.version not in READ:
+            raise self._refused(f"an archive of version {line.version}; this version of ratsvc reads {READ}")
+        try:
+            yield self._rules.head(Head(line.epoch, line.last_offset, line.version))
+        except InvalidArgument as error:
+            raise self._refused(error.detail) from None
         while True:
             crc, line = self._crc, self._next()
             if line.record is not None:
@@ -145,13 +162,14 @@ class _Reader:
             yield from self._gathered()
             try:
                 if line.settings is not None:
-                    s = line.settings
-                    settings = StreamSettings(line.stream, *(getattr(s, name) for name in s.__struct_fields__))
+                    settings = StreamSettings(line.stream, *msgspec.structs.astuple(line.settings))
                     yield self._rules.settings(settings)
+                elif line.producer is not None:
+                    yield self._rules.producer(ProducerState(*msgspec.structs.astuple(line.producer)))
                 elif line.gap is not None:
                     yield self._rules.gap(line.gap.after, line.gap.to)
                 elif line.end is not None:
-                    summary = Summary(*(getattr(line.end, name) for name in line.end.__struct_fields__))
+                    summary = Summary(*msgspec.structs.astuple(line.end))
                     self._rules.summary(summary, crc)
                     if self._file.read(1):
                         raise InvalidArgument("more comes after the end")

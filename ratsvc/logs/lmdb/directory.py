@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,9 @@ from ratsvc.logs.lmdb.rows import Damaged, sealed, unsealed
 _log = structlog.get_logger()
 
 ADVICE = "Keep a copy; `ratsvc log export` saves what can be read, `ratsvc log import` makes a new log of it"
+FILES = ("journal", "mark", "data.mdb")
+IMPORTING = "importing"
+"""Within a data directory: where an import makes its log, whose files are put into their place in that order."""
 SLOT_BYTES = 512
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
@@ -85,6 +89,11 @@ class Directory:
             os.fsync(self._mark)
             self.sync()
 
+    def settle(self) -> None:
+        """Removes what a finished import left behind. Raises LogRefused where one was not finished."""
+        refuse_unfinished(self.path)
+        shutil.rmtree(self.path / IMPORTING, ignore_errors=True)
+
     def sync(self) -> None:
         """Makes the names of new files durable."""
         sync(self.path)
@@ -99,6 +108,21 @@ class Directory:
         if self._mark >= 0:
             os.close(self._mark)
         os.close(self._lock)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether an import into a data directory was killed before its log was in its place: `data.mdb` comes last."""
+    within = path / IMPORTING
+    return within.exists() and (not (path / FILES[-1]).exists() or any((within / name).exists() for name in FILES))
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Raises LogRefused where an import was not finished: what is there now is no log."""
+    if is_unfinished(path):
+        raise LogRefused(
+            f"an import into {path} was not finished: run `ratsvc log import` again, which begins anew, or empty the"
+            " directory"
+        )
 
 
 def sync(path: Path) -> None:

@@ -1,12 +1,12 @@
 """The `lmdb` engine: records outlive the process.
 
-A commit writes rows, index, streams, producers and the log's own figures in one transaction, so that they agree
-whenever the process or the machine stops. With `always` each append is such a commit. With `interval` an append goes
-to the journal first, and the commit follows within the interval.
+With `always` each append is a commit. With `interval` an append goes to the journal first, and the commit, of all that
+waits there, follows within the interval.
 
-What a write changes is worked out on copies and shows when the write is done: a failed one changes nothing.
-Retention is worked out on figures alone; rows that nobody may read any more are swept by later commits, a bounded
-number each. A record's age is the time that the log was open since: a wrong clock, or a pause, expires nothing.
+What a write changes is worked out on copies (`Change`) and shows when the write is done: a failed one changes nothing.
+A record's age is the time that the log was open since: a wrong clock, or a pause, expires nothing.
+Here are the order of things and the log's figures; what a commit is, `commit` says, which records go, `retaining`, and
+what a read is, `reads`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from time import monotonic, monotonic_ns
@@ -30,27 +29,24 @@ from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused
 from ratsvc.logs.limits import DiskLimits
-from ratsvc.logs.lmdb.commit import bury, put_rows, sweep
-from ratsvc.logs.lmdb.directory import ADVICE, Directory, Mark, disk_full, is_full
-from ratsvc.logs.lmdb.evict import drop_row, evict, trim
-from ratsvc.logs.lmdb.finding import first_since, newest, rows_of
-from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow
-from ratsvc.logs.lmdb.kept import FORMAT, META, Change, Meta, load_meta, load_streams
-from ratsvc.logs.lmdb.places import Place, Reader, entries, order
+from ratsvc.logs.lmdb.commit import Commits
+from ratsvc.logs.lmdb.directory import ADVICE, Directory, disk_full, is_full
+from ratsvc.logs.lmdb.finding import first_since, newest
+from ratsvc.logs.lmdb.journal import Group, Journal, JournalClaim, JournalRow, Waiting
+from ratsvc.logs.lmdb.kept import FORMAT, Change, Meta, load_meta, load_streams, load_tombstones, load_trash
+from ratsvc.logs.lmdb.places import Place, Reader
 from ratsvc.logs.lmdb.producers import Producers
-from ratsvc.logs.lmdb.room import Oldest, Room
-from ratsvc.logs.lmdb.rows import Damaged, Entry, Row, row_of, sealed, text_of
+from ratsvc.logs.lmdb.reads import read
+from ratsvc.logs.lmdb.retaining import Retaining, empty
+from ratsvc.logs.lmdb.room import Room
+from ratsvc.logs.lmdb.rows import Damaged, Row, row_of
 from ratsvc.logs.lmdb.store import MIB, Store
 
 _log = structlog.get_logger()
 
 RESERVED = 1 << 20
 PENDING_BYTES = 16 * MIB
-MERGED = 32
-ROWS_A_READ = 500
-LOOKS_A_READ = 2_000
 EXPIRED_A_CALL = 500
-SWEPT_A_COMMIT = 2_000
 FIRST_LONGEST = 64 * 1024
 FLUSH_AHEAD_S = 0.6
 """`tend` is called every 0.5 s, and what waits must be on disk before its interval has passed."""
@@ -63,7 +59,7 @@ class LmdbLog:
         directory: of this process alone.
         policy: what is kept of a stream by the settings.
         flush_interval_s: 0: each append is on disk when it returns; else it may be that much later.
-        limits: how much of the disk it may take; looked at twice a second.
+        limits: how much of the disk it may take, looked at twice a second; and how long a start looks for damage.
         clock: nanoseconds that never go back.
     """
 
@@ -89,19 +85,15 @@ class LmdbLog:
         self._clock = clock
         self._places: dict[str, Place] = {}
         self._dirty: dict[str, None] = {}
-        self._trash: dict[int, int] = {}
-        self._pending: list[Group] = []
-        self._pending_rows: list[Row] = []
-        self._pending_bytes = 0
-        self._pending_since = 0.0
+        self._waiting = Waiting()
         self._writing = asyncio.Lock()
-        self._is_broken = False
-        self._oldest = Oldest()
         self._expire_from = ""
         self._directory = Directory(directory)
         try:
-            self._store = Store(self._directory)
-            self._room = Room(limits or DiskLimits(), self._directory, self._store)
+            self._directory.settle()
+            limits = limits or DiskLimits()
+            self._store = Store(self._directory, limits.survey_s)
+            self._room = Room(limits, self._directory, self._store)
             try:
                 self._load()
             except BaseException:
@@ -124,8 +116,10 @@ class LmdbLog:
             self._uptime_before = self._meta.uptime_ns
             self._next_sid = self._meta.next_sid
             self._reader = Reader(self._store, self._meta.longest)
-            self._load_streams()
-            self._producers = Producers(self._store, self.dedupe)
+            self._retaining = Retaining(self._store, self._reader, self._places)
+            trash = self._load_streams()
+            producers = Producers(self._store, self.dedupe)
+            self._commits = Commits(self._store, self._directory, self.registry, producers, trash)
             self._journal = Journal(self._directory.journal)
             self._replay()
             self.last_offset = max(self.last_offset, self._meta.reserved)
@@ -133,20 +127,19 @@ class LmdbLog:
         except (Damaged, lmdb.Error) as error:
             raise LogRefused(f"{self._directory.data} is damaged: {error}. {ADVICE}") from None
 
-    def _load_streams(self) -> None:
-        with self._store.cursor(b"tombstones") as cursor:
-            gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
-        self.registry.restore(dict(sorted(gone.items(), key=lambda item: item[1])), self._meta.floor)
-        with self._store.cursor(b"trash") as cursor:
-            self._trash = {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
+    def _load_streams(self) -> dict[int, int]:
+        """Takes over all streams; returns what is left to sweep."""
+        self.registry.restore(load_tombstones(self._store), self._meta.floor)
+        trash = load_trash(self._store)
         for place in load_streams(self._store, self._policy):
             info = place.info
             self.registry.add(info)
             self._places[info.name] = place
             self.bytes += info.bytes
-            self._oldest.push(info)
+            self._retaining.push(info)
             if info.evicted_through:
-                self._trash[place.sid] = info.evicted_through
+                trash[place.sid] = info.evicted_through
+        return trash
 
     def _replay(self) -> None:
         """Takes over what a crash left in the journal."""
@@ -163,7 +156,7 @@ class LmdbLog:
                     place = self._adopt(info, kept.sid)
                     self._next_sid = max(self._next_sid, kept.sid + 1)
                 rows.append(kept.row())
-                self._change(place, changes).add(rows[-1])
+                Change.within(changes, place).add(rows[-1])
                 records += kept.records
             if rows:
                 self._uptime_before = max(self._uptime_before, rows[-1].entry.uptime_ns)
@@ -171,7 +164,7 @@ class LmdbLog:
                 self.dedupe.claim(claim.claim(), self.uptime_ns)
             self.dedupe.commit()
             for change in changes.values():
-                self._trim(change)
+                self._retaining.trim(change, self.uptime_ns)
             self._keep(group, rows, changes)
         if records:
             _log.info("journal_replayed", records=records)
@@ -191,14 +184,14 @@ class LmdbLog:
             changes: dict[str, Change] = {}
             rows = []
             for batch in batches:
-                change = self._change(self._places[batch.stream], changes)
+                change = Change.within(changes, self._places[batch.stream])
                 rows.append(row_of(batch, change.place.sid, change.chain, uptime))
                 change.add(rows[-1])
             for change in changes.values():
-                self._trim(change)
+                self._retaining.trim(change, uptime)
             size = sum(len(row.body) for row in rows)
             must_flush = flushed or not self._interval_s or batches[-1].last > self._meta.reserved
-            if must_flush or self._pending_bytes + size > PENDING_BYTES:
+            if must_flush or self._waiting.bytes + size > PENDING_BYTES:
                 await self._commit(changes, rows, claims)
                 return
             kept = [
@@ -211,14 +204,14 @@ class LmdbLog:
             except OSError as error:
                 if is_full(error):
                     raise disk_full() from None
-                self._is_broken = True
+                self._commits.is_broken = True
                 raise
             self._keep(group, rows, changes)
 
     async def flush(self) -> None:
         """Returns when all that was written is on disk."""
         async with self._writing:
-            if self._pending or self._dirty:
+            if self._waiting.groups or self._dirty:
                 await self._commit({}, (), ())
 
     async def create(self, info: StreamInfo) -> None:
@@ -228,7 +221,7 @@ class LmdbLog:
     async def update(self, info: StreamInfo, asked: Retention, retention: Retention) -> None:
         def change(one: Change) -> None:
             one.info.asked, one.info.retention = asked, retention
-            self._trim(one)
+            self._retaining.trim(one, self.uptime_ns)
 
         await self._alter(info, change)
 
@@ -239,12 +232,12 @@ class LmdbLog:
         await self._alter(info, change)
 
     async def purge(self, info: StreamInfo) -> None:
-        await self._alter(info, self._empty)
+        await self._alter(info, empty)
 
     async def delete(self, info: StreamInfo) -> None:
         async with self._writing:
-            change = self._change(self._places[info.name], {})
-            self._empty(change)
+            change = Change.within({}, self._places[info.name])
+            empty(change)
             await self._commit({info.name: change}, (), (), removed=change.place)
 
     async def tend(self) -> None:
@@ -257,28 +250,21 @@ class LmdbLog:
             self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
             for info in page:
                 if info.records and info.retention.max_age_s:
-                    change = self._change(self._places[info.name], {})
-                    if self._trim(change):
+                    change = Change.within({}, self._places[info.name])
+                    if self._retaining.trim(change, self.uptime_ns):
                         changes[info.name] = change
-            self._keep_within(changes)
-            due = self._pending and monotonic() - self._pending_since + FLUSH_AHEAD_S > self._interval_s
-            if changes or due or self._trash or self.dedupe.forgotten:
+            self._retaining.keep_within(self._room.max_bytes, self.bytes, changes)
+            due = self._waiting.groups and monotonic() - self._waiting.since + FLUSH_AHEAD_S > self._interval_s
+            if changes or due or self._commits.trash or self.dedupe.forgotten:
                 try:
                     await self._commit(changes, (), ())
                 except DiskFull as error:
                     _log.warning("flush_failed", error=error.detail)
 
-    def _keep_within(self, changes: dict[str, Change]) -> None:
-        """Evicts the oldest rows of all while the log is over its bound."""
-        for _ in range(SWEPT_A_COMMIT):
-            now = self.bytes + sum(change.info.bytes - change.place.info.bytes for change in changes.values())
-            if not self._room.max_bytes or now <= self._room.max_bytes or not self._drop_oldest(changes):
-                return
-
     async def close(self) -> None:
         try:
             async with self._writing:
-                if not self._is_broken:
+                if not self._commits.is_broken:
                     await self._commit({}, (), (), closing=True)
         except (DiskFull, lmdb.Error) as error:
             _log.error("flush_failed", error=str(error))
@@ -293,50 +279,15 @@ class LmdbLog:
         place = self._places[info.name] = Place(info, sid)
         return place
 
-    def _change(self, place: Place, changes: dict[str, Change]) -> Change:
-        name = place.info.name
-        if name not in changes:
-            changes[name] = Change.of(place)
-        return changes[name]
-
     async def _alter(self, info: StreamInfo, alter: Callable[[Change], None]) -> None:
         async with self._writing:
             changes: dict[str, Change] = {}
-            alter(self._change(self._places[info.name], changes))
+            alter(Change.within(changes, self._places[info.name]))
             await self._commit(changes, (), ())
-
-    def _entries(self, change: Change) -> Iterable[Entry]:
-        return entries(self._store, change.place.sid, change.info.first_offset, [*change.place.recent, *change.rows])
-
-    def _body(self, change: Change, entry: Entry) -> bytes | None:
-        recent = [*change.place.recent, *change.rows]
-        if recent and entry.first >= recent[0].entry.first:
-            return next(row.body for row in recent if row.entry.first == entry.first)
-        return self._reader.body(entry)
-
-    def _trim(self, change: Change) -> bool:
-        """Applies a stream's retention. Whether anything went."""
-        before = change.info.records
-        try:
-            trim(change.info, partial(self._entries, change), partial(self._body, change), self.uptime_ns)
-        except Damaged as error:
-            _log.error("log_damaged", stream=change.info.name, error=str(error))
-        return change.info.records < before
-
-    def _empty(self, change: Change) -> None:
-        """Removes all records of a stream."""
-        info = change.info
-        if info.records:
-            evict(info, info.last_offset, info.records, info.bytes, info.updated_ns, 0)
-        info.purged_through = info.evicted_through
 
     def _keep(self, group: Group, rows: list[Row], changes: dict[str, Change]) -> None:
         """Shows what is in the journal."""
-        if not self._pending:
-            self._pending_since = monotonic()
-        self._pending.append(group)
-        self._pending_rows += rows
-        self._pending_bytes += sum(len(row.body) for row in rows)
+        self._waiting.add(group, rows)
         self._apply(changes, rows)
         self._dirty.update(dict.fromkeys(changes))
 
@@ -346,7 +297,7 @@ class LmdbLog:
             added = sum(row.entry.count for row in change.rows)
             self.evicted += change.place.info.records + added - change.info.records
             change.apply()
-            self._oldest.push(change.place.info)
+            self._retaining.push(change.place.info)
         if rows:
             self.last_offset = rows[-1].entry.last
             self.last_time_ns = rows[-1].entry.time_ns
@@ -361,35 +312,14 @@ class LmdbLog:
         closing: bool = False,
     ) -> None:
         """Puts everything that waits, and these, on the disk; then shows them."""
-        all_rows = [*self._pending_rows, *rows]
-        all_claims = [*(c.claim() for group in self._pending for c in group.claims), *claims]
+        all_rows = [*self._waiting.rows, *rows]
+        all_claims = [*self._waiting.claims(), *claims]
         touched = {name: Change.of(self._places[name]) for name in self._dirty} | changes
         meta = self._next_meta(all_rows, closing)
 
-        async def fill(transaction: lmdb.Transaction) -> dict[int, int]:
-            await put_rows(self._store, transaction, all_rows)
-            self._producers.put(transaction, all_claims)
-            trash = dict(self._trash)
-            for name, change in touched.items():
-                if change.info.evicted_through:
-                    trash[change.place.sid] = change.info.evicted_through
-                transaction.put(name.encode(), change.sealed(), db=self._store[b"streams"])
-                transaction.delete(name.encode(), db=self._store[b"tombstones"])
-            if removed is not None:
-                bury(self._store, transaction, self.registry, removed)
-            left = await sweep(self._store, transaction, trash, SWEPT_A_COMMIT + 4 * len(all_rows))
-            transaction.put(META, sealed(meta), db=self._store[b"meta"])
-            return left
-
-        try:
-            self._trash = await self._store.write(fill, sum(len(row.body) for row in all_rows), meta.longest)
-        except lmdb.Error:
-            self._is_broken = True  # what is on the disk is not known: nothing may be written after it
-            raise
-        self._directory.set_mark(Mark(meta.epoch, meta.commits, meta.last_offset, meta.chain))
+        await self._commits.make(meta, all_rows, all_claims, touched, removed)
         self._meta = meta
         self._reader.longest = meta.longest
-        self._producers.written()
         self._apply(changes, rows)
         for change in touched.values():
             change.place.recent.clear()
@@ -398,8 +328,8 @@ class LmdbLog:
         if removed is not None:
             self.registry.remove(removed.info)
             del self._places[removed.info.name]
-        if self._pending:
-            self._pending, self._pending_rows, self._pending_bytes = [], [], 0
+        if self._waiting.groups:
+            self._waiting = Waiting()
             self._journal.clear()
 
     def _next_meta(self, rows: Sequence[Row], closing: bool) -> Meta:
@@ -420,17 +350,7 @@ class LmdbLog:
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
         wanted = [self._places[info.name] for info in streams if info.last_offset > after]
-        if len(wanted) <= MERGED:
-            parts = [self._reader.one(place, after) for place in wanted]
-            return _taken(parts[0] if len(parts) == 1 else heapq.merge(*parts, key=order), max_bytes)
-        by_number = {place.sid: place for place in wanted}
-        position: int | None = after
-        while position is not None:
-            found, position = self._reader.many(by_number, position, LOOKS_A_READ, max_bytes)
-            if found:
-                return _taken(found, max_bytes)
-            await asyncio.sleep(0)
-        return []
+        return await read(self._reader, wanted, after, max_bytes)
 
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         starts = [self.last_offset]
@@ -443,39 +363,3 @@ class LmdbLog:
     async def after_last(self, streams: Sequence[StreamInfo], count: int) -> int:
         found = heapq.merge(*(newest(self._store, self._places[info.name], count) for info in streams), reverse=True)
         return min(islice(found, count), default=self.last_offset + 1) - 1
-
-    def _drop_oldest(self, changes: dict[str, Change]) -> bool:
-        """Evicts the oldest row of all streams. False when there is none."""
-        while (popped := self._oldest.pop()) is not None:
-            first, name = popped
-            place = self._places.get(name)
-            if place is None or not place.info.records:
-                continue
-            change = self._change(place, changes)
-            info, is_oldest = change.info, change.info.first_offset == first
-            if is_oldest:
-                rows = rows_of(self._store, place, first)
-                entry, following = next(rows, None), next(rows, None)
-                if entry is None:
-                    self._empty(change)
-                else:
-                    drop_row(info, entry, following.first if following else 0, partial(self._body, change))
-            if info.records:
-                self._oldest.push(info)
-            if is_oldest:
-                return True
-        return False
-
-
-def _taken(items: Iterable[Batch | Gap], max_bytes: int) -> list[Batch | Gap]:
-    """The first of them, until `max_bytes` or enough rows are reached."""
-    found: list[Batch | Gap] = []
-    size = 0
-    for item in items:
-        found.append(item)
-        if isinstance(item, Gap):
-            continue  # never the last one: what lies within it is not read yet
-        size += item.size
-        if size >= max_bytes or len(found) >= ROWS_A_READ:
-            break
-    return found

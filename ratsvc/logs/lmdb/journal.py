@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -75,6 +76,28 @@ class Group(NamedTuple):
     def is_after(self, offset: int) -> bool:
         """Whether it is newer than `offset`: else a crash came after its commit and before the journal was emptied."""
         return not self.rows or self.rows[-1].first + self.rows[-1].records - 1 > offset
+
+
+class Waiting:
+    """What is in the journal and not yet in the database."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.rows: list[Row] = []
+        self.bytes = 0
+        self.since = 0.0
+
+    def add(self, group: Group, rows: list[Row]) -> None:
+        """What another append brought."""
+        if not self.groups:
+            self.since = monotonic()
+        self.groups.append(group)
+        self.rows += rows
+        self.bytes += sum(len(row.body) for row in rows)
+
+    def claims(self) -> list[Claim]:
+        """What producers claimed."""
+        return [claim.claim() for group in self.groups for claim in group.claims]
 
 
 class JournalEntry(NamedTuple):

@@ -78,6 +78,14 @@ class Change:
         """Nothing changed yet."""
         return cls(place, copy.copy(place.info), place.chain)
 
+    @classmethod
+    def within(cls, changes: dict[str, Change], place: Place) -> Change:
+        """The one of a stream among `changes`; begun there where there is none yet."""
+        name = place.info.name
+        if name not in changes:
+            changes[name] = cls.of(place)
+        return changes[name]
+
     def add(self, row: Row) -> None:
         """Counts a row in."""
         info, entry = self.info, row.entry
@@ -168,6 +176,19 @@ def load_streams(store: Store, policy: Callable[[str], Retention]) -> Iterator[P
                 kept.purged_through,
             )  # fmt: skip
             yield Place(info, kept.sid, kept.chain, kept.last_offset)
+
+
+def load_tombstones(store: Store) -> dict[str, int]:
+    """The newest offset of each deleted stream, by name, oldest first. Raises Damaged."""
+    with store.cursor(b"tombstones") as cursor:
+        gone = {text_of(name, "a tombstone"): int.from_bytes(value, "big") for name, value in cursor}
+    return dict(sorted(gone.items(), key=lambda item: item[1]))
+
+
+def load_trash(store: Store) -> dict[int, int]:
+    """Up to which offset rows are left to sweep, by the number of a stream."""
+    with store.cursor(b"trash") as cursor:
+        return {int.from_bytes(sid, "big"): int.from_bytes(value, "big") for sid, value in cursor}
 
 
 def _compare(meta: Meta, mark: Mark | None, directory: Directory) -> None:

@@ -1,8 +1,8 @@
 """LMDB's file read without LMDB: page by page, each number checked before it is used.
 
 LMDB trusts its file: there a damaged page is a crash of the process, or a silent hole. Here a page that cannot be
-right is said and left out, and what hangs on the others is still found. For the tools, which read damaged logs; the
-service reads through LMDB. Nothing is ever written.
+right is said and left out, and what hangs on the others is still found. For the tools, which read damaged logs, and
+for the look at a file before a start; the service reads through LMDB. Nothing is ever written.
 Layout: LMDB 0.9, data version 1, 64 bits (`mdb.c`: MDB_page, MDB_node, MDB_db, MDB_meta); the tests compare what is
 read with what LMDB reads. Cost: 1 µs an entry (CPython 3.11).
 """
@@ -32,7 +32,7 @@ NONE = 2**64 - 1
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8
 _KINDS = {BRANCH: "branch", LEAF: "leaf", OVERFLOW: "overflow", META: "meta"}
 _BIG_DATA, _SUB_DATA = 1, 2
-_MAX_DEPTH = 32
+MAX_DEPTH = 32
 _PAGE_SIZES = (4096, 16384, 65536, 8192, 32768)
 
 NUMBER_KEYS = 8
@@ -163,9 +163,9 @@ class Pages:
         for number, page in self._leaves(name, table, start, seen, tally):
             for at, flags, key, value in self._nodes(name, number, page):
                 if (flags == _SUB_DATA) != (name == MAIN) and flags != _BIG_DATA:
-                    self._report(f"page {number}, of {_shown(name)}: an entry is of a wrong kind")
+                    self._report(f"page {number}, of {shown(name)}: an entry is of a wrong kind")
                 if sorts and key <= before and before:
-                    self._report(f"page {number}, of {_shown(name)}: its keys are out of order")
+                    self._report(f"page {number}, of {shown(name)}: its keys are out of order")
                 before = key
                 if sorts and key < start:
                     continue
@@ -203,34 +203,34 @@ class Pages:
         self, name: bytes, table: Table, start: bytes, seen: bytearray | None, tally: list[int]
     ) -> Iterator[tuple[int, bytes]]:
         """The leaf pages of a table in order, from the one on that `start` would be in."""
-        if not 0 < table.depth <= _MAX_DEPTH:
-            self._report(f"the table {_shown(name)} cannot be {table.depth} pages deep")
+        if not 0 < table.depth <= MAX_DEPTH:
+            self._report(f"the table {shown(name)} cannot be {table.depth} pages deep")
             return
         waiting = [(table.root, 1)]
         while waiting:
             number, depth = waiting.pop()
             is_leaf = depth == table.depth
-            page = self._page(number, LEAF if is_leaf else BRANCH, name, seen)
+            page = self.page(number, LEAF if is_leaf else BRANCH, name, seen)
             if page is None:
                 continue
             tally[1 if is_leaf else 0] += 1
             if is_leaf:
                 yield number, page
                 continue
-            children = self._children(name, number, page)
+            children = self.children(name, number, page)
             at = 0
             if start:
                 after = [i for i, (key, _) in enumerate(children) if i and key <= start]
                 at = after[-1] if after else 0
             waiting += [(child, depth + 1) for _, child in reversed(children[at:])]
 
-    def _page(self, number: int, kind: int, name: bytes, seen: bytearray | None) -> bytes | None:
+    def page(self, number: int, kind: int, name: bytes, seen: bytearray | None) -> bytes | None:
         """A page of a tree; None, and said, when it is none."""
-        what = f"page {number}, a {_KINDS[kind]} of {_shown(name)}"
+        what = f"page {number}, a {_KINDS[kind]} of {shown(name)}"
         if not 2 <= number <= self.last_page:
             self._report(f"{what}, is outside the file")
             return None
-        if not self._mark(number, seen, _shown(name)):
+        if not self._mark(number, seen, shown(name)):
             return None
         data = os.pread(self._file, self.page_bytes, number * self.page_bytes)
         self.progress(len(data))
@@ -263,9 +263,15 @@ class Pages:
                 if at + (8 if flags & _BIG_DATA else size) <= self.page_bytes and flags <= _BIG_DATA | _SUB_DATA:
                     yield at, flags, page[place + _NODE.size : at], size
                     continue
-            self._report(f"page {number}, a leaf of {_shown(name)}, is damaged: an entry of it is lost")
+            self._report(f"page {number}, a leaf of {shown(name)}, is damaged: an entry of it is lost")
 
-    def _children(self, name: bytes, number: int, page: bytes) -> list[tuple[bytes, int]]:
+    def has_places(self, page: bytes) -> bool:
+        """Whether a leaf has entries, and says that each begins within it."""
+        lower, upper = _HEADER.unpack_from(page)[3:]
+        places = memoryview(page)[16:lower].cast("H")
+        return lower > 16 and upper <= min(places) and max(places) <= self.page_bytes - _NODE.size
+
+    def children(self, name: bytes, number: int, page: bytes) -> list[tuple[bytes, int]]:
         """The children of a branch, each with the key that it begins with; the first one's says nothing."""
         lower, upper = _HEADER.unpack_from(page)[3:]
         found: list[tuple[bytes, int]] = []
@@ -277,7 +283,7 @@ class Pages:
                     child = (low | high << 16 if _LITTLE else high | low << 16) | top << 32
                     found.append((page[place + _NODE.size : at], child))
                     continue
-            self._report(f"page {number}, a branch of {_shown(name)}, is damaged: what is below it is lost in part")
+            self._report(f"page {number}, a branch of {shown(name)}, is damaged: what is below it is lost in part")
         return found
 
     def _overflow(
@@ -286,12 +292,12 @@ class Pages:
         """A value that has pages of its own; None, and said, when they are none."""
         (number,) = _PAGE_NUMBER.unpack_from(page, at)
         count = (_HEADER.size + size + self.page_bytes - 1) // self.page_bytes
-        what = f"page {number}, which holds a value of {_shown(name)}"
+        what = f"page {number}, which holds a value of {shown(name)}"
         if not 2 <= number <= self.last_page + 1 - count:
             self._report(f"{what}, is outside the file")
             return None
         for one in range(number, number + count):
-            if not self._mark(one, seen, _shown(name)):
+            if not self._mark(one, seen, shown(name)):
                 return None
         if number * self.page_bytes + _HEADER.size + size > self.size:
             self._report(f"{what}, is cut off: the file ends before it")
@@ -310,5 +316,6 @@ class Pages:
         os.close(self._file)
 
 
-def _shown(name: bytes) -> str:
+def shown(name: bytes) -> str:
+    """What a table is called."""
     return {FREE: "the free pages", MAIN: "the tables"}.get(name, name.decode("ascii", "replace"))

@@ -18,7 +18,8 @@ from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe, Producer
 from ratsvc.logs.lmdb.rows import Damaged, checksum, sealed, text_of, unsealed
 from ratsvc.logs.lmdb.store import Store
 
-_SLOT = struct.Struct(">IH")
+SLOT = struct.Struct(">IH")
+"""Number of the producer, place in its ring."""
 _PLACE = struct.Struct(">QQQI")
 
 
@@ -76,7 +77,7 @@ class Producers:
             if ring is not None:
                 transaction.delete(id_.encode(), db=producers)
                 for slot in range(min(ring.publishes, REMEMBERED)):
-                    transaction.delete(_SLOT.pack(ring.number, slot), db=places)
+                    transaction.delete(SLOT.pack(ring.number, slot), db=places)
         forgotten = set(self._dedupe.forgotten)
         changed: dict[str, _Ring] = {}
         self._changed = changed
@@ -90,7 +91,7 @@ class Producers:
                 known = None if id_ in forgotten else self._rings.get(id_)
                 ring = changed[id_] = copy.copy(known) if known else _Ring(self._next, 0)
                 self._next += known is None
-            place = _SLOT.pack(ring.number, ring.publishes % REMEMBERED)
+            place = SLOT.pack(ring.number, ring.publishes % REMEMBERED)
             found = (claim.ref.epoch, claim.sequence, claim.offset)
             transaction.put(place, _PLACE.pack(*found, _check(place, found)), db=places)
             ring.publishes += 1
@@ -109,7 +110,7 @@ class Producers:
     def _places(self, kept: KeptProducer) -> list[tuple[int, int]]:
         found = []
         with self._store.cursor(b"places") as cursor:
-            more = cursor.set_range(_SLOT.pack(kept.number, 0))
+            more = cursor.set_range(SLOT.pack(kept.number, 0))
             while more and cursor.key()[:4] == kept.number.to_bytes(4, "big"):
                 epoch, sequence, offset = place_of(bytes(cursor.key()), bytes(cursor.value()), repr(kept.id))
                 if epoch == kept.epoch:

@@ -1,12 +1,9 @@
-"""How much room the log may take: what the disk allows, and which records are the oldest of all."""
+"""How much room the log may take: what the settings and the disk allow."""
 
 from __future__ import annotations
 
-import heapq
-
 import structlog
 
-from ratsvc.core.registry import StreamInfo
 from ratsvc.logs.limits import DiskLimits
 from ratsvc.logs.lmdb.directory import Directory
 from ratsvc.logs.lmdb.store import MIB, Store
@@ -44,25 +41,3 @@ class Room:
             self.max_bytes = min(self.max_bytes or log_bytes, log_bytes)
         elif used < limits.trim_percent - HYSTERESIS_PERCENT:
             self.max_bytes = limits.log_bytes
-
-
-class Oldest:
-    """The streams by their oldest record: each is queued once, with what was its oldest then."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, str]] = []
-        self._queued: set[str] = set()
-
-    def push(self, info: StreamInfo) -> None:
-        """Queues a stream that has records."""
-        if info.records and info.name not in self._queued:
-            heapq.heappush(self._heap, (info.first_offset, info.name))
-            self._queued.add(info.name)
-
-    def pop(self) -> tuple[int, str] | None:
-        """The first one: an offset, and a name. None when there is none."""
-        if not self._heap:
-            return None
-        first, name = heapq.heappop(self._heap)
-        self._queued.discard(name)
-        return first, name

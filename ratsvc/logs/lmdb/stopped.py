@@ -19,7 +19,7 @@ import msgspec
 
 from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument, LogRefused
-from ratsvc.logs.lmdb.directory import Mark, owner_of, read_mark
+from ratsvc.logs.lmdb.directory import FILES, Mark, owner_of, read_mark, refuse_unfinished
 from ratsvc.logs.lmdb.journal import JournalRow
 from ratsvc.logs.lmdb.kept import META, KeptStream, Meta, meta_of
 from ratsvc.logs.lmdb.leftover import groups_left
@@ -79,23 +79,30 @@ class StoppedLog:
         self.path = path
         self.report = report
         self.journal = path / "journal"
-        data = path / "data.mdb"
-        if not any(file.exists() for file in (data, path / "mark", self.journal)):
-            raise LogRefused(f"there is no log in {path}")
         self._lock = _held(path)
         try:
-            if not data.exists():
-                report(f"{data} is missing")
-                data = Path(os.devnull)
-            self.pages = Pages(data, report if data.name != "null" else lambda _: None, progress)
-        except OSError as error:
+            self.pages = self._opened(progress)
+        except BaseException:
             self._release()
-            raise LogRefused(f"cannot read {data}: {error.strerror}") from None
+            raise
         try:
             self._load()
         except BaseException:
             self.close()
             raise
+
+    def _opened(self, progress: Callable[[int], None]) -> Pages:
+        refuse_unfinished(self.path)
+        if not any((self.path / name).exists() for name in FILES):
+            raise LogRefused(f"there is no log in {self.path}")
+        data = self.path / "data.mdb"
+        try:
+            if not data.exists():
+                self.report(f"{data} is missing")
+                return Pages(Path(os.devnull), lambda _: None, progress)
+            return Pages(data, self.report, progress)
+        except OSError as error:
+            raise LogRefused(f"cannot read {data}: {error.strerror}") from None
 
     def _load(self) -> None:
         self.mark: Mark | None = None

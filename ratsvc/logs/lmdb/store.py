@@ -5,9 +5,10 @@ the event loop's thread (a few µs; in another thread each would wait for the in
 fsync goes to a thread. A view (read transaction) is taken when no commit is under way and replaced after each:
 LMDB never reuses pages that the two newest snapshots show, so a view is safe while the next one is committed.
 
-LMDB has no checksums and reads through a memory map, where a read beyond the file kills the process. So the file is
-compared with its last page before it is used, kept longer than that by `slack` (a hole, which takes no room), and
-nothing longer than the longest row ever written is touched. Never `writemap`.
+LMDB has no checksums and reads through a memory map, where a read beyond the file kills the process. So before it is
+used the file is compared with its last page, and its trees are looked at (`survey`); it is kept longer than its last
+page by `slack` (a hole, which takes no room), and nothing longer than the longest row ever written is touched. Never
+`writemap`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import structlog
 
 from ratsvc.errors import LogRefused
 from ratsvc.logs.lmdb.directory import ADVICE, Directory, disk_full, is_full
+from ratsvc.logs.lmdb.survey import survey
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -41,17 +43,22 @@ TABLES = (b"meta", b"streams", b"rows", b"index", b"tombstones", b"trash", b"pro
 class Store:
     """The database in a directory.
 
+    Args:
+        directory: of this process alone.
+        survey_s: how long its trees are looked at first, where it is there already.
+
     Raises:
-        LogRefused: it is no database of ours, or the file is shorter than it says.
+        LogRefused: it is no database of ours, is damaged, or the file is shorter than it says.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, survey_s: float) -> None:
         self._directory = directory
         self._thread = ThreadPoolExecutor(1, "commit")
         self._slack = MIN_SLACK
         self.is_new = not directory.data.exists()
         if not self.is_new:
             self._check_size()
+            survey(directory.data, survey_s)
         self._open()
 
     def _check_size(self) -> None:

@@ -1,8 +1,15 @@
-// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, and one connection
-// for all tabs of an origin that read the same.
+// What only some pages need, loaded by client.js when it is asked for: whole documents of deltas, one connection for all
+// tabs of an origin that read the same, and a bound for browsers that have none.
+//
+// Reading ahead: Firefox and Safari take in all that a connection brings, however slowly its body is read (Firefox 153
+// and WebKitGTK 2.50 did with 97 MB). There all that comes is read at once and kept; when more than MOST_AHEAD_BYTES wait
+// the connection is given up, and made again from the place where the reader is when it has read these.
 //
 // Deltas: a record that comes as a patch is given out as the document that the patch makes (RFC 6902: add, remove,
-// replace). A document that was given out is never changed; what a patch leaves alone, the two have in common.
+// replace). A document that was given out is never changed; what a patch leaves alone, the two have in common. The
+// newest documents are kept, `maxDocuments` of them; where one is missing that was forgotten, it is asked for by a new
+// connection from the place before the patch: there each comes whole first. So a connection brings at least as many
+// records as documents may be kept, and those whose keys never come again cost nothing.
 //
 // Tabs: the one that holds a lock follows the streams, and keeps the newest lists of words. Every tab, itself too, asks
 // it for what comes next, one list at a time, and reads what is not kept there over a short connection of its own. The
@@ -10,7 +17,44 @@
 // nothing, and nothing is kept but MOST_KEPT_BYTES. When the tab goes, the browser gives its lock to another, which
 // follows from its own place; the others ask it from theirs.
 
-const MOST_KEPT_BYTES = 4 * 1024 * 1024, RETRY_MS = 1000;
+const MOST_KEPT_BYTES = 4 * 1024 * 1024, MOST_AHEAD_BYTES = 16 * 1024 * 1024, RETRY_MS = 1000;
+const MOST_DOCUMENTS = 10_000, FORGOTTEN_WAIT_MS = 50;
+
+/** A response whose body is read ahead. */
+export function ahead({ status, headers, body }) {
+  return { status, headers, body: body && { getReader: () => aheadOf(body.getReader()) } };
+}
+
+function aheadOf(reader) {
+  const kept = [];
+  let bytes = 0, wake;
+  const size = ({ value }) => value?.length ?? 0;
+
+  async function pump() {
+    for (let one = { value: true }; one.value; wake?.()) {
+      one = await reader.read().catch((error) => ({ error }));
+      kept.push(one);
+      bytes += size(one);
+      if (bytes <= MOST_AHEAD_BYTES) continue;
+      reader.cancel().catch(() => undefined);
+      const words = [["reconnect", { retry_ms: 0, reason: "behind" }]];
+      kept.push({ value: { buffer: true, length: 0, words } });
+      one = {};
+      kept.push(one);
+    }
+  }
+
+  async function read() {
+    while (!kept.length) await new Promise((resolve) => { wake = resolve; });
+    const one = kept.shift();
+    bytes -= size(one);
+    if (one.error) throw one.error;
+    return one;
+  }
+
+  pump();
+  return { read };
+}
 
 // How a cursor is to another: undefined where it is of another epoch, else below, at or above 0.
 function compare(one, other) {
@@ -19,31 +63,57 @@ function compare(one, other) {
 }
 
 /** Lists of words made of those that `follow` gives: whole documents, and shared where tabs can share. */
-export function more(lists, RatError, key, query, ...own) {
-  if (query.has("delta")) return documents(lists, RatError);
-  if (!key || !globalThis.navigator?.locks || ["limit", "until", "snapshot"].some((name) => query.has(name))) return lists;
+export function more(lists, RatError, { maxDocuments = MOST_DOCUMENTS }, key, query, ...own) {
+  if (query.has("delta")) return documents(lists, RatError, maxDocuments, query, ...own);
+  if (!key[0] || !globalThis.navigator?.locks || ["limit", "until", "snapshot"].some((name) => query.has(name))) return lists;
   return shared(`ratsvc ${key.join(" ")}`, ...own);
 }
 
 /** Words with the document of each record, where a patch came. */
-async function* documents(lists, RatError) {
-  const newest = new Map();
-  for await (const words of lists) {
-    for (const [kind, record] of words) {
-      if (kind !== "record") continue;
-      const name = `${record.stream} ${record.key}`; // a stream's name has no space
-      if (record.patch) {
-        try {
-          if (!newest.has(name)) throw new RangeError("its document never came");
-          record.value = record.patch.reduce(patched, newest.get(name));
-        } catch (error) {
-          throw new RatError(200, { detail: `a patch of ${name} cannot be applied: ${error.message}` });
-        }
-        delete record.patch;
+async function* documents(lists, RatError, most, query, subscription, from, follow, placeAfter, attempt, stops, tell) {
+  if (!(most >= 1)) throw new RangeError("maxDocuments must be 1 or more");
+  const newest = new Map(); // the one that changed last comes last
+  let hasForgotten = false;
+
+  // The record with its document; false when that was forgotten.
+  function whole(record) {
+    const name = `${record.stream} ${record.key}`; // a stream's name has no space
+    if (record.patch) {
+      if (!newest.has(name) && hasForgotten) return false;
+      try {
+        if (!newest.has(name)) throw new RangeError("its document never came");
+        record.value = record.patch.reduce(patched, newest.get(name));
+      } catch (error) {
+        throw new RatError(200, { detail: `a patch of ${name} cannot be applied: ${error.message}` });
       }
-      newest.set(name, record.value);
+      delete record.patch;
     }
-    yield words;
+    newest.delete(name);
+    newest.set(name, record.value);
+    if (newest.size > most) {
+      newest.delete(newest.keys().next().value);
+      hasForgotten = true;
+    }
+    return true;
+  }
+
+  for (let left = query.get("limit"), isWhole = false; !isWhole;) {
+    isWhole = true;
+    for await (const words of lists) {
+      const at = words.findIndex(([kind, record]) => kind === "record" && !whole(record));
+      isWhole = at < 0;
+      const told = isWhole ? words : words.slice(0, at);
+      left -= told.filter(([kind]) => kind === "record").length;
+      yield told;
+      if (!isWhole) break;
+    }
+    if (isWhole) return;
+    newest.clear();
+    hasForgotten = false;
+    if (query.has("limit")) query.set("limit", left);
+    tell("reconnecting", { reason: "forgotten", wait: FORGOTTEN_WAIT_MS });
+    await attempt(null, FORGOTTEN_WAIT_MS);
+    lists = follow(subscription.cursor ?? from, {}, tell);
   }
 }
 

@@ -82,6 +82,11 @@ export interface Options<R = StreamRecord> {
   retry?: number;
   /** How many times in a row a connection may fail before that is an error; for ever by default. */
   retries?: number;
+  /**
+   * With `delta=json-patch`: how many documents are kept, those that changed last; 10,000. When a patch comes for another,
+   * a new connection from there brings it whole.
+   */
+  maxDocuments?: number;
   /** The largest event or frame: 64 MiB. */
   maxBytes?: number;
   /** Called with each record, in order; the next waits for what it returns. Without it, iterate. */

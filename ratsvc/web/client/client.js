@@ -10,10 +10,6 @@
 // `binaryReader` make words from bytes and do no I/O; `follow` connects and reconnects; `records` gives out.
 // It is kept under 8 KB minified: what only some pages need (sharing between tabs) is loaded when it is asked for.
 
-const MEDIA_TYPES = { sse: "event-stream", binary: "frames+protobuf" };
-const HEARTBEAT_S = 15, MOST_SILENT_MS = 2500; // for each second of a heartbeat: then a connection is taken for dead
-const LEAST_WAIT_MS = 50, MOST_BACKOFF_MS = 30_000, MOST_WAIT_MS = 3_600_000;
-const MOST_BYTES = 2 ** 26, MOST_PROBLEM_BYTES = 65_536, MOST_DEPTH = 64;
 
 /** The service refused, or what it sent makes no sense. */
 export class RatError extends Error {
@@ -27,7 +23,7 @@ function check(isGood) {
   if (!isGood) throw new RangeError("cut short, too large or unknown");
 }
 
-const last = (list) => list[list.length - 1];
+const last = (list) => list.at(-1);
 
 // Integers: BigInt where a number would not be exact, or always.
 const exact = (isBig) => (value) => {
@@ -84,6 +80,7 @@ function sseReader(isBig, maxBytes, view) {
 
 // rat.v1.Frame messages, each after its length as a varint. Their values are trees of messages, MessagePack or JSON.
 function binaryReader(isBig, maxBytes) {
+  const MOST_DEPTH = 64;
   const integer = exact(isBig), json = jsonReader(isBig), utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let held = new Uint8Array(1024), size = 0, epoch;
 
@@ -169,6 +166,7 @@ function binaryReader(isBig, maxBytes) {
   }
 
   const fields = (bytes) => message(bytes).map(last);
+  const only = (bytes) => Object.entries(fields(bytes))[0]; // a oneof: its number and value
   const pairs = (list = [], valueOf) => Object.fromEntries(list.map((entry) => {
     const [, key, value] = fields(entry);
     return [text(key), valueOf(value)];
@@ -196,7 +194,7 @@ function binaryReader(isBig, maxBytes) {
 
   function dataValue(bytes, depth = 0) {
     check(depth < MOST_DEPTH);
-    const [[kind, value]] = Object.entries(fields(bytes));
+    const [kind, value] = only(bytes);
     return kinds[kind](value, depth + 1);
   }
 
@@ -227,17 +225,17 @@ function binaryReader(isBig, maxBytes) {
   }
 
   function frame(bytes) {
-    const [[kind, body]] = Object.entries(fields(bytes));
-    if (kind === "2") return batch(message(body));
-    if (kind === "7") return patch(message(body));
+    const [name, body] = only(bytes), kind = +name;
+    if (kind === 2) return batch(message(body));
+    if (kind === 7) return patch(message(body));
     const [, one, two, three, skipped] = fields(body), cursor = text(one);
-    if (kind === "1") epoch = text(two);
-    if (kind === "3") {
-      const reason = ["unspecified", "retention", "epoch", "slow", "purged", "corrupt"][three ?? 0];
+    if (kind === 1) epoch = text(two);
+    if (kind === 3) {
+      const reason = "unspecified retention epoch slow purged corrupt".split(" ")[three ?? 0];
       return [["gap", { from: cursor, to: text(two), reason, skipped }]];
     }
-    if (kind === "4") return [["end", { cursor, reason: text(two) }]];
-    if (kind === "6") return [["reconnect", { cursor, retry_ms: two, reason: text(three) }]];
+    if (kind === 4) return [["end", { cursor, reason: text(two) }]];
+    if (kind === 6) return [["reconnect", { cursor, retry_ms: two, reason: text(three) }]];
     check(kind < 6);
     return [["moved", { cursor }]];
   }
@@ -245,9 +243,9 @@ function binaryReader(isBig, maxBytes) {
   return (bytes) => {
     const total = size + bytes.length, words = [];
     if (total > held.length) {
-      const grown = new Uint8Array(2 * total);
-      grown.set(held.subarray(0, size));
-      held = grown;
+      const before = held;
+      held = new Uint8Array(2 * total);
+      held.set(before);
     }
     held.set(bytes, size);
     let at = 0;
@@ -268,7 +266,8 @@ function binaryReader(isBig, maxBytes) {
   };
 }
 
-const READERS = { sse: sseReader, binary: binaryReader };
+// For each format its reader, and what its media type has in it.
+const FORMATS = { sse: [sseReader, "event-stream"], binary: [binaryReader, "frames+protobuf"] };
 
 const cursorOf = (from) => (/^[a-z\d]+-\d+(~\d+)?$/.test(from) ? from : null);
 
@@ -281,17 +280,21 @@ function placeAfter(place, [kind, { cursor, reason, to }]) {
 
 /** Reads streams. */
 export function subscribe(url, options = {}) {
+  const HEARTBEAT_S = 15, MOST_SILENT_MS = 2500; // for each second of a heartbeat: then a connection is taken for dead
+  const LEAST_WAIT_MS = 50, MOST_BACKOFF_MS = 30_000, MOST_WAIT_MS = 3_600_000;
+  const MOST_BYTES = 2 ** 26, MOST_PROBLEM_BYTES = 65_536;
   const {
     format = "sse", view = "record", int64 = format === "binary" ? "bigint" : "number", token, signal, share,
     retry = 1000, retries = Infinity, maxBytes = MOST_BYTES, onRecord, onEnd, onState, onGap = console.warn,
   } = options;
-  if (!MEDIA_TYPES[format]) throw new TypeError("format must be sse or binary");
+  const [readerOf, media] = FORMATS[format] ?? [];
+  if (!media) throw new TypeError("format must be sse or binary");
   const target = new URL(url, globalThis.location?.href), query = target.searchParams;
   const given = options.from ?? query.get("last_event_id") ?? query.get("from") ?? "latest";
-  const from = given.toISOString?.() ?? String(given);
+  const from = `${given.toISOString?.() ?? given}`;
   query.delete("last_event_id");
-  const heartbeat = query.get("heartbeat") ?? HEARTBEAT_S, silence = MOST_SILENT_MS * heartbeat;
-  const stops = new Set();
+  const heartbeat = query.get("heartbeat") ?? HEARTBEAT_S;
+  const stops = new Set(), more = () => import("./client-more.js");
   let cursor = cursorOf(from), state = "connecting", isClosed = false;
 
   function tell(is, detail) {
@@ -308,7 +311,7 @@ export function subscribe(url, options = {}) {
   }
 
   // What is promised; an Error when it fails or takes too long; undefined once this is closed.
-  const attempt = (promise, ms = silence) => new Promise((resolve) => {
+  const attempt = (promise, ms = MOST_SILENT_MS * heartbeat) => new Promise((resolve) => {
     const stop = (value) => {
       clearTimeout(timer);
       stops.delete(stop);
@@ -323,7 +326,9 @@ export function subscribe(url, options = {}) {
   async function connect(parameters, isRefused, signal) {
     const word = token?.call ? await token(isRefused) : token, there = new URL(target);
     for (const [name, value] of Object.entries(parameters)) if (value !== null) there.searchParams.set(name, value);
-    return fetch(there, { headers: word ? { Authorization: `Bearer ${word}` } : {}, signal, cache: "no-store" });
+    const answer = await fetch(there, { headers: word ? { Authorization: `Bearer ${word}` } : {}, signal, cache: "no-store" });
+    // Here a body that is not read holds back who sends it. Other engines take in all that comes: see there.
+    return /Chrom|Node|^u/.test(globalThis.navigator?.userAgent) ? answer : (await more()).ahead(answer);
   }
 
   // Lists of words from a place on, over as many connections as it takes, until an end.
@@ -337,25 +342,25 @@ export function subscribe(url, options = {}) {
         const parameters = { format, view, heartbeat, ...extra, from: place ?? start, limit };
         came = await attempt(connect(parameters, isRefused, control.signal));
         const { status, headers, body } = came ?? {}, reader = body?.getReader(), type = headers?.get("Content-Type");
-        const read = async () => (came = await attempt(reader.read().then(({ value }) => value)))?.buffer;
+        const read = async () => reader && (came = await attempt(reader.read().then(({ value }) => value)))?.buffer;
         if (status === 204) {
           return yield [["end", { cursor: headers.get("Rat-Cursor") ?? place ?? start, reason: "ended" }]];
         }
         if (status === 200 && type) { // a head that was cut has no type
-          if (!type.includes(MEDIA_TYPES[format])) throw new RatError(status, { detail: `it answers with ${type}` });
+          if (!type.includes(media)) throw new RatError(status, { detail: `it answers with ${type}` });
           if (!headers.has("Rat-Gap")) place ??= headers.get("Rat-Cursor");
           isRefused = false;
           tell("live");
-          const take = READERS[format](int64 === "bigint", maxBytes, view);
+          const take = readerOf(int64 === "bigint", maxBytes, view);
           let size = 0, isOver = false;
-          while (wait === undefined && !isOver && (await read())) {
+          while (!isOver && (await read())) {
             let words;
             try {
-              words = take(came);
+              words = came.words ?? take(came);
               for (const word of words) {
                 const [kind, body] = word;
                 place = placeAfter(place, word);
-                if (kind === "record" && limit !== null) limit--;
+                if (kind === "record" && limit) limit--;
                 if (kind === "retry") backoff = body;
                 if (kind === "reconnect") ({ retry_ms: wait, reason } = body);
                 isOver ||= kind === "end";
@@ -372,19 +377,18 @@ export function subscribe(url, options = {}) {
           }
           if (isOver) return;
           if (limit === 0) return yield [["end", { cursor: place, reason: "limit" }]];
-        } else if (reader && status !== 200) {
-          const decoder = new TextDecoder();
+        } else if (status > 200) {
           let source = "", problem;
-          while (source.length < MOST_PROBLEM_BYTES && (await read())) source += decoder.decode(came);
+          while (source.length < MOST_PROBLEM_BYTES && (await read())) source += new TextDecoder().decode(came);
           try {
             problem = JSON.parse(source);
           } catch { /* not of the service: the status has to do */ }
-          came = new RatError(status, Object(problem));
+          came = new RatError(status, problem ?? {});
           if (status === 401 && token?.call && !isRefused) {
             isRefused = true;
             continue;
           }
-          if (status < 500 && ![408, 425, 429].includes(status)) throw came;
+          if (status < 500 && !/408|42[59]/.test(status)) throw came;
           wait = 1000 * headers.get("Retry-After") || undefined;
         }
       } finally {
@@ -403,8 +407,8 @@ export function subscribe(url, options = {}) {
   async function* records() {
     try {
       let lists = follow(from, {}, tell);
-      if (share || query.has("delta")) lists = (await import("./client-more.js")).more(
-        lists, RatError, share && [share, target, format, view, int64], query,
+      if (share || query.has("delta")) lists = (await more()).more(
+        lists, RatError, options, [share, target, format, view, int64], query,
         subscription, from, follow, placeAfter, attempt, stops, tell,
       );
       for await (const words of lists) {

@@ -23,6 +23,11 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function loaded() {
   return new Promise((resolve, reject) => {
     if (globalThis.uPlot) return resolve();
+    try {
+      new Intl.NumberFormat(navigator.language);
+    } catch { // as uPlot does; and WebKitGTK's language is "C" where the system has none
+      Object.defineProperty(navigator, "language", { value: "en" });
+    }
     const script = element("script"), sheet = element("link");
     Object.assign(sheet, { rel: "stylesheet", href: "/ui/vendor/uPlot.min.css" });
     script.src = "/ui/vendor/uPlot.iife.min.js";

@@ -125,6 +125,15 @@ async def test_the_new_code_runs_without_a_warning() -> None:
         ("from rat_engine import streaming, quickmem\n", "from ratsvc import streaming, quickmem\n", []),
         ("from rat_engine.streaming import get_streaming_stats as s\n",
          "from ratsvc.streaming import get_streaming_stats as s\n", []),
+        ("from rat_engine.streaming import segqueue_unified as q, sse\n",
+         "from ratsvc.streaming import segqueue_unified as q, sse\n", []),
+        ("from rat_engine.streaming.segqueue_unified import create_segqueue_sse_channel, none\n",
+         "from rat_engine.streaming.segqueue_unified import none\n"
+         "from ratsvc.streaming.segqueue_unified import create_segqueue_sse_channel\n",
+         [(1, "ratsvc.streaming.segqueue_unified has no none")]),
+        ("from rat_engine.quickmem import GLOBAL_CONVERTER, encode\nfrom rat_engine import errors\n",
+         "from ratsvc.quickmem import GLOBAL_CONVERTER, encode\nfrom rat_engine import errors\n",
+         [(2, "ratsvc has no errors")]),
         ("from rat_engine import RatApp, streaming\n", "from rat_engine import RatApp\nfrom ratsvc import streaming\n",
          [(1, "ratsvc has no RatApp")]),
         ("from rat_engine import create_streaming_response\ndef f(x):\n    r = create_streaming_response()\n"

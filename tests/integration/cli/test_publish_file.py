@@ -1,4 +1,4 @@
-"""`ratsvc publish --file F --format bytes`, as a person runs it: a terminal, a second run, what is refused."""
+"""`ratsvc publish --file F`, as a person runs it: a terminal, a second run, what is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def service() -> Iterator[Service]:
 
 
 def command(service: Service, stream: str, file: Path, *more: str) -> list[str]:
-    return ["publish", stream, "--file", str(file), "--format", "bytes", "--grpc", service.grpc, *more]
+    return ["publish", stream, "--file", str(file), "--grpc", service.grpc, *more]
 
 
 def test_a_file_keeps_its_name_type_and_digest_and_ends_its_stream(service: Service, tmp_path: Path) -> None:
@@ -45,6 +45,27 @@ def test_a_file_keeps_its_name_type_and_digest_and_ends_its_stream(service: Serv
         "k",
     )
     assert last["headers"]["sha-256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_file_of_lines_is_a_file_unless_it_is_said_to_be_lines(service: Service, tmp_path: Path) -> None:
+    def records(stream: str) -> list[object]:
+        url = f"{service.http}/v1/streams/{stream}?format=page&from=earliest"
+        return list(httpx.get(url).json()["records"])
+
+    text, binary = tmp_path / "a.log", tmp_path / "b.bin"
+    text.write_text("one\ntwo\n")
+    binary.write_bytes(b"%PDF-1.7\n\xe2\xe3\n")
+    for file, more, said in (
+        (text, (), f"ratsvc: {text} is uploaded as one file; for a record a line say --format lines\n"),
+        (text, ("--format", "bytes"), ""),
+        (binary, (), ""),
+    ):
+        done = ratsvc(*command(service, f"as.{file.stem}{len(more)}", file, *more))
+        assert (done.returncode, done.stderr) == (0, said)
+        url = f"{service.http}/v1/streams/as.{file.stem}{len(more)}?format=chunked&from=earliest&until=now"
+        assert httpx.get(url).content == file.read_bytes()
+    assert ratsvc(*command(service, "as.lines", text, "--format", "lines")).stderr == ""
+    assert records("as.lines") == ["one", "two"]
 
 
 def test_a_second_run_with_resume_stores_nothing_twice_and_without_it_begins_anew(
@@ -103,7 +124,7 @@ def test_a_pipe_is_published_as_it_comes(service: Service, tmp_path: Path) -> No
     os.mkfifo(tmp_path / "pipe")
     writing = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"x" * 200_000,))
     writing.start()
-    assert ratsvc(*command(service, "piped", tmp_path / "pipe")).returncode == 0
+    assert ratsvc(*command(service, "piped", tmp_path / "pipe", "--format", "bytes")).returncode == 0
     writing.join()
     url = f"{service.http}/v1/streams/piped?format=chunked&from=earliest&until=now"
     assert httpx.get(url).content == b"x" * 200_000
@@ -113,7 +134,10 @@ def test_a_pipe_is_published_as_it_comes(service: Service, tmp_path: Path) -> No
     ("args", "said"),
     [
         (["publish", "s", "1", "--resume"], "--resume goes with --file and --format bytes"),
-        (["publish", "s", "--file", __file__, "--end"], "--end goes with --file and --format bytes"),
+        (
+            ["publish", "s", "--file", __file__, "--format", "lines", "--end"],
+            "--end goes with --file and --format bytes",
+        ),
         (["publish", "s", "--file", "/tmp", "--format", "bytes"], "cannot read /tmp"),
         (["publish", "s", "--file", "/dev/null", "--format", "bytes", "--resume"], "/dev/null is no regular file"),
     ],

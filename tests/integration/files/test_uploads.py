@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -269,7 +270,7 @@ async def test_time_runs_out_only_while_nothing_more_is_stored(
         nonlocal hours
         hours = 1
 
-    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=300_000) as proxy:
+    async with cutting(server.grpc_port, 500_000, seed=3, least_bytes=300_000, grace_s=0.1) as proxy:
         async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
             assert (await producer.upload("f", data, progress=work)).size == len(data)
     assert proxy.cuts
@@ -348,8 +349,141 @@ async def test_a_file_that_changed_meanwhile_is_refused_before_anything_of_it_is
         path.write_bytes(DATA)
         response = await producer.upload("f", str(path), upload_id="u", resume=True)
         assert response.sha256 == hashlib.sha256(DATA).digest()
-        with pytest.raises(errors.InvalidArgument, match="come but once"):
-            await producer.upload("f", iter(()), upload_id="u")  # type: ignore[arg-type]
+
+
+async def test_no_other_file_goes_on_with_an_upload(
+    server: Running, stub: producer_pb2_grpc.ProducerServiceStub, http: httpx.AsyncClient
+) -> None:
+    right, wrong = hashlib.sha256(b"abc"), hashlib.sha256(b"abd")
+    await refused(stub.Upload(parts([b"abc"], end=False, upload_epoch=5, name="a.bin")))
+    go_on = {"upload_epoch": 5, "position": 3}
+    for start, said in (
+        ({"stored_sha256": wrong.digest()}, "the first 3 bytes of this file are not those stored of upload u"),
+        ({"name": "b.bin"}, "upload u began with a file named 'a.bin', and this one is 'b.bin': if it is the same,"),
+    ):
+        code, detail = await refused(stub.Upload(parts([b"def"], **go_on, **start)))
+        assert (code, detail.startswith(said)) == (grpc.StatusCode.DATA_LOSS, True), detail
+    path = "/v1/streams/f?upload_id=u&position=3"
+    for query, field in (
+        (f"&file=a.bin&stored_sha256={wrong.hexdigest()}", "stored_sha256"),
+        ("&file=b.bin", "name"),
+        ("&file=a.bin&stored_sha256=abc", "stored_sha256"),
+    ):
+        answer = await http.post(path + query, content=b"def")
+        assert (answer.status_code in (400, 422), answer.json()["field"]) == (True, field), answer.text
+    assert await content(server.broker, "f") == b"abc"
+    for start in ({"name": "renamed", "stored_sha256": right.digest()}, {"name": "a.bin"}, {}):
+        await refused(stub.Upload(parts([], end=False, **go_on, **start)))
+    answer = await http.post(f"{path}&file=renamed&stored_sha256={right.hexdigest()}", content=b"def")
+    assert (answer.status_code, answer.json()["complete"]) == (200, True), answer.text
+    assert await content(server.broker, "f") == b"abcdef"
+
+
+async def in_pieces(data: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), 100_000):
+        yield data[at : at + 100_000]
+        await asyncio.sleep(0)
+
+
+def in_plain_pieces(data: bytes) -> Iterator[bytes]:
+    for at in range(0, len(data), 300_000):
+        yield data[at : at + 300_000]
+
+
+@pytest.mark.parametrize("make", [in_pieces, in_plain_pieces, lambda data: list(in_plain_pieces(data))])
+async def test_chunks_that_can_be_made_anew_go_on_after_every_break(
+    server: Running, make: Callable[[bytes], list[bytes]]
+) -> None:
+    data, opened = os.urandom(2 * 2**20 + 5), 0
+
+    def anew() -> list[bytes]:
+        nonlocal opened
+        opened += 1
+        return make(data)
+
+    async with cutting(server.grpc_port, 900_000, seed=3, least_bytes=300_000) as proxy:
+        async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
+            source = make(data) if isinstance(make(b""), list) else anew
+            response = await producer.upload("f", source, name="n")
+    assert proxy.cuts >= 2
+    assert isinstance(source, list) or opened >= 2
+    assert response.sha256 == hashlib.sha256(data).digest()
+    assert await content(server.broker, "f") == data
+
+
+async def test_chunks_that_come_but_once_say_that_they_cannot_go_on(server: Running) -> None:
+    data = os.urandom(2 * 2**20)
+    async with cutting(server.grpc_port, 900_000, seed=3, least_bytes=300_000) as proxy:
+        async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
+            for source, frame in ((in_plain_pieces(data), "gi_frame"), (in_pieces(data), "ag_frame")):
+                with pytest.raises(errors.Unavailable, match=r"off after byte \d+ .+ its chunks come but once; give"):
+                    await producer.upload("f", source)
+                assert getattr(source, frame) is None  # it was closed
+    async with Producer(server.grpc_addr) as producer:  # but a new one may go on with what an older one began
+        async with cutting(server.grpc_port, 900_000, seed=3, least_bytes=300_000) as proxy:
+            async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as broken:
+                with pytest.raises(errors.Unavailable):
+                    await broken.upload("g", in_pieces(data), upload_id="u")
+        with pytest.raises(errors.DigestMismatch, match="changed since its upload began"):
+            await producer.upload("g", in_pieces(b"x" + data), upload_id="u", resume=True)
+        assert (await producer.upload("g", in_pieces(data), upload_id="u", resume=True)).size == len(data)
+    assert await content(server.broker, "g") == data
+
+
+async def test_chunks_that_differ_when_they_are_made_anew_are_refused(server: Running) -> None:
+    made = 0
+
+    def other_each_time() -> Iterator[bytes]:
+        nonlocal made
+        made += 1
+        return iter([bytes([made]) * 100_000] * 30)
+
+    async with cutting(server.grpc_port, 900_000, seed=3, least_bytes=300_000) as proxy:
+        async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
+            with pytest.raises(errors.DigestMismatch, match="changed since its upload began"):
+                await producer.upload("f", other_each_time)
+    assert set(await content(server.broker, "f")) == {1}
+
+
+async def test_what_is_no_source_is_refused_and_nothing_is_stored(server: Running) -> None:
+    async with Producer(server.grpc_addr) as producer:
+        for source, said in (
+            (5, "Expected a path, bytes, chunks or a function that makes them, got int"),
+            (lambda: 5, "Expected chunks of bytes, got int"),
+            (["text"], "Expected chunks of bytes, got str"),
+        ):
+            with pytest.raises(TypeError, match=said):
+                await producer.upload("f", source)  # type: ignore[arg-type]
+        with pytest.raises(errors.InvalidArgument, match="resume needs the upload_id"):
+            await producer.upload("f", b"abc", resume=True)
+        assert server.broker.log.last_offset == 0
+        assert (await producer.upload("f", bytearray(b"abc"))).size == 3
+
+
+async def test_an_open_file_is_sent_in_chunks_and_not_in_lines(server: Running) -> None:
+    data = b"\n" * 3 * CHUNK
+    async with Producer(server.grpc_addr) as producer:
+        response = await producer.upload("f", io.BytesIO(data))
+        assert (response.size, response.records) == (len(data), 4)
+        with pytest.raises(TypeError, match="Expected chunks of bytes, got str"):
+            await producer.upload("f", io.StringIO("text"))  # type: ignore[arg-type]
+
+
+async def test_the_client_compares_the_digest_that_the_service_found() -> None:
+    async def take(requests: AsyncIterator[bytes], context: object) -> bytes:
+        async for _ in requests:
+            pass
+        return pb.UploadResponse(size=3, sha256=hashlib.sha256(b"abd").digest()).SerializeToString()
+
+    wrong = grpc.aio.server()
+    handlers = {"Upload": grpc.stream_unary_rpc_method_handler(take)}
+    wrong.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rat.v1.ProducerService", handlers),))
+    port = wrong.add_insecure_port("127.0.0.1:0")
+    await wrong.start()
+    async with Producer(f"127.0.0.1:{port}") as producer:
+        with pytest.raises(errors.DigestMismatch, match="stored other bytes than were sent"):
+            await producer.upload("f", b"abc")
+    await wrong.stop(0)
 
 
 async def test_what_is_appended_to_a_file_while_it_is_uploaded_is_not_of_it(server: Running, tmp_path: Path) -> None:

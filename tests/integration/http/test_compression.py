@@ -34,8 +34,8 @@ class Reader:
         self.wire = 0
 
     @classmethod
-    async def opened(cls, port: int, path: str, buffer: int | None = None) -> Reader:
-        reader, writer = await opened(port, path, buffer, headers="Accept-Encoding: gzip\r\n")
+    async def opened(cls, port: int, path: str, buffer: int | None = None, accept: str = "gzip") -> Reader:
+        reader, writer = await opened(port, path, buffer, headers=f"Accept-Encoding: {accept}\r\n")
         return cls(reader, writer)
 
     async def more(self) -> bool:
@@ -139,7 +139,7 @@ async def test_nothing_is_compressed_for_those_who_do_not_ask(server: Running, h
     for headers in (
         {},
         {"Accept-Encoding": "identity"},
-        {"Accept-Encoding": "br, zstd"},
+        {"Accept-Encoding": "deflate, compress"},
         {"Accept-Encoding": "gzip;q=0"},
     ):
         for path in ("/v1/streams/s?from=earliest&until=now", "/v1/streams/s?format=page&from=earliest", "/metrics"):
@@ -148,6 +148,25 @@ async def test_nothing_is_compressed_for_those_who_do_not_ask(server: Running, h
             assert "Accept-Encoding" in answer.headers["vary"]
     assert not server.broker.figures.compressions
     assert server.broker.figures.compression_seconds == 0
+
+
+async def test_streams_come_in_gzip_alone_and_what_is_whole_in_zstd_and_files_in_br_too(
+    server: Running, http: httpx.AsyncClient
+) -> None:
+    await put(server.broker, "s", *["x" * 100] * 100)
+    asked = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+    for path, coding in (
+        ("/v1/streams/s?from=earliest&until=now", "gzip"),
+        ("/v1/streams/s?format=page&from=earliest", "zstd"),
+        ("/openapi.json", "zstd"),
+        ("/ui/", "br"),
+        ("/client.js", "br"),
+    ):
+        answer = await http.get(path, headers=asked)
+        assert answer.headers["content-encoding"] == coding
+        assert answer.content == await plain(http, path)  # httpx has decoded it
+    only = await http.get("/v1/streams/s?until=now", headers={"Accept-Encoding": "br, zstd"})
+    assert "content-encoding" not in only.headers
 
 
 async def test_bytes_in_chunks_are_never_compressed(server: Running, http: httpx.AsyncClient) -> None:
@@ -341,3 +360,29 @@ async def test_what_compression_does_is_counted(server: Running, http: httpx.Asy
     assert f'ratsvc_delivered_bytes_total{{format="text"}} {after}' in text
     assert float(found['ratsvc_compression_blocks_total{kind="alone"}']) == 1
     assert float(found["ratsvc_compression_seconds_total"]) > 0
+
+
+async def test_over_the_budget_new_readers_get_plain_bytes_and_others_what_they_can_decode(
+    http: httpx.AsyncClient,
+) -> None:
+    async with running(compression={"cpu_percent": 0.000001}) as server:  # the first block takes it for hours
+        figures, path = server.broker.figures, "/v1/streams/s?format=ndjson&from=earliest"
+        first = await Reader.opened(server.http_port, path)
+        for n in range(20):
+            await put(server.broker, "s", f"{n} with some words", *["words"] * (2_000 if n == 10 else 0))
+            await first.until(b'"%d with' % n)
+        assert figures.compressions["over_budget"] >= 19
+        assert figures.compressions.total() - figures.compressions["over_budget"] == 1
+        only = await Reader.opened(server.http_port, path + "&until=now", accept="gzip, identity;q=0")
+        assert (await only.end()).count(b"with some words") == 20
+        async with httpx.AsyncClient(base_url=server.http_url, headers=GZIP) as client:
+            plain = await client.get(path + "&until=now")
+            assert "content-encoding" not in plain.headers
+            assert plain.text.count("with some words") == 20
+            for _ in range(2):
+                metrics = (await client.get("/metrics")).text
+        assert f"ratsvc_compression_declined_total {figures.compression_declined - 1}.0" in metrics
+        assert 'ratsvc_compression_blocks_total{kind="over_budget"}' in metrics
+        assert figures.compression_declined == 3
+        await server.broker.end("s")
+        await first.end()

@@ -16,8 +16,10 @@ from google.protobuf.message import Message
 from rat.v1 import record_pb2
 
 from ratsvc.client import Consumer, GapSeen, Received
+from ratsvc.client.frames import Word
 from ratsvc.core.record import Draft
 from ratsvc.core.retention import Retention
+from ratsvc.errors import InvalidArgument
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running
 
@@ -287,6 +289,26 @@ async def test_the_python_consumer_gives_whole_documents(server: Running, name: 
     assert [(item.offset, item.key, item.value) for item in found] == [
         (n, "a", {**version, "mine": True}) for n, version in enumerate(versions, 1)
     ]
+
+
+@pytest.mark.parametrize("most", [5, 8])
+async def test_the_python_consumer_asks_anew_for_documents_that_it_has_forgotten(server: Running, most: int) -> None:
+    documents = [document(n, key=key) for n in range(6) for key in (*range(8), 0, 0)]
+    for one in documents:
+        await put(server, "s", str(one["key"]), one)
+    connections = 0
+
+    class Counting(Consumer):
+        def _connection(self, client: httpx.AsyncClient) -> AsyncIterator[Word]:
+            nonlocal connections
+            connections += 1
+            return super()._connection(client)
+
+    consumer = Counting(server.http_url, "s", from_="earliest", delta=True, max_documents=most, limit=55)
+    assert [item.value async for item in consumer if isinstance(item, Received)] == documents[:55]
+    assert connections == (6 if most == 5 else 1)
+    with pytest.raises(InvalidArgument, match="max_documents"):
+        Consumer(server.http_url, "s", delta=True, max_documents=0)
 
 
 @pytest.mark.parametrize("name", ["sse", "ndjson", "binary"])

@@ -123,6 +123,37 @@ async def test_a_reader_that_takes_nothing_is_seen_to_be_behind(server: Running,
         assert (await http.get("/v1/status")).json()["readers"] == {"chunked": {"live": 0, "catching_up": 1}}
 
 
+async def test_status_and_metrics_agree_on_who_is_live_and_how_far_others_are_behind(
+    server: Running, http: httpx.AsyncClient
+) -> None:
+    await http.post("/v1/streams/busy", json=0)
+    async with (
+        http.stream("GET", "/v1/streams/files?format=chunked"),
+        http.stream("GET", "/v1/streams/busy?format=sse"),
+        http.stream("GET", "/v1/streams/busy?format=sse&limit=99"),
+        http.stream("GET", "/v1/streams/quiet?format=text&limit=1"),
+    ):
+        while (await http.get("/v1/status")).json()["readers"].get("text", {}).get("live") != 1:
+            await asyncio.sleep(0.01)
+        for _ in range(12):
+            await http.post("/v1/streams/files", content=b"x" * 1_000_000, headers=BYTES)
+            await http.post("/v1/streams/busy", json=0)
+        while (status := (await http.get("/v1/status")).json()["readers"]) != {
+            "chunked": {"live": 0, "catching_up": 1}, "sse": {"live": 2, "catching_up": 0},
+            "text": {"live": 1, "catching_up": 0},
+        }:  # fmt: skip
+            await asyncio.sleep(0.01)
+        shown = await listed(http)
+        metrics = (await http.get("/metrics")).text
+    for name, states in status.items():
+        for state, count in states.items():
+            line = f'ratsvc_readers{{format="{name}",state="{state.replace("_", "-")}"}} {float(count)}'
+            assert (line in metrics) == (count > 0), line
+        lag = max(one["lag"] for one in shown if one["format"] == name)
+        assert (lag > 0) == (name == "chunked")
+        assert f'ratsvc_reader_lag_offsets_max{{format="{name}"}} {float(lag)}' in metrics
+
+
 async def test_the_place_of_a_reader_inside_a_snapshot_is_one_to_come_back_to(
     server: Running, http: httpx.AsyncClient
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc.aio
 import httpx
@@ -28,10 +29,10 @@ SERVER, INTERNAL = 2, 1
 
 
 @asynccontextmanager
-async def traced(**changes: object) -> AsyncIterator[tuple[Running, Collector]]:
+async def traced(data_dir: Path | None = None, **changes: object) -> AsyncIterator[tuple[Running, Collector]]:
     async with collecting() as collector:
         tracing = {"enabled": True, "endpoint": collector.endpoint, "sample_ratio": 0.0, "export_interval_s": 0.05}
-        async with running(tracing={**tracing, **changes}) as server:
+        async with running(data_dir=data_dir, tracing={**tracing, **changes}) as server:
             yield server, collector
 
 
@@ -227,15 +228,36 @@ async def test_an_unsampled_context_is_carried_and_has_no_span() -> None:
     "broken",
     ["", "nonsense", SAMPLED.upper(), f"{SAMPLED}-00", f"ff-{TRACE}-{SENDER}-01", f"00-{'0' * 32}-{SENDER}-01"],
 )
-async def test_without_a_context_records_stay_as_they_are(broken: str) -> None:
+async def test_a_publish_without_a_context_begins_a_trace_where_it_is_sampled_or_leaves_its_records_alone(
+    broken: str,
+) -> None:
+    metadata = {"traceparent": broken} if broken else {}
+    async with traced(sample_ratio=0.0) as (server, _):
+        await publish(server, request("s", "x"), **metadata)
+        [untouched] = await records(server, "s")
+    assert "headers" not in untouched
     async with traced(sample_ratio=1.0) as (server, collector):
-        metadata = {"traceparent": broken} if broken else {}
         await publish(server, request("s", "x"), **metadata)
         [found] = await records(server, "s")
-        await collector.wait(lambda spans: len(spans) >= 2)
-    assert "headers" not in found
-    [ingest] = collector.named(PUBLISH)
+        await collector.wait(lambda spans: len(spans) >= 3)
+    [ingest], [deliver] = collector.named(PUBLISH), collector.named("deliver")
     assert ingest.parent_id == ""
+    carried = trace_context(found["headers"]["traceparent"])  # type: ignore[index]
+    assert carried is not None
+    assert ((carried.trace_id, carried.span_id), carried.sampled) == (ingest.context, True)
+    assert (deliver.trace_id, deliver.links) == (ingest.trace_id, [ingest.context])
+
+
+async def test_a_trace_that_was_begun_here_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with traced(sample_ratio=1.0, data_dir=tmp_path) as (server, collector):
+        await publish(server, request("s", "x"))
+        await collector.wait(lambda spans: len(spans) >= 2)
+    [ingest] = collector.named(PUBLISH)
+    async with traced(data_dir=tmp_path) as (server, collector):
+        assert len(await records(server, "s")) == 1
+        await collector.wait(lambda spans: len(spans) >= 1)
+    [deliver] = collector.named("deliver")
+    assert (deliver.trace_id, deliver.parent_id, deliver.links) == (ingest.trace_id, ingest.span_id, [ingest.context])
 
 
 async def test_a_refused_publish_is_a_span_that_failed() -> None:

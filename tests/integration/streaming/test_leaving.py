@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -243,6 +246,106 @@ async def test_a_slow_clients_memory_is_bounded(site: Site) -> None:
     body = await asyncio.wait_for(reader.read(-1), 20)
     assert body.count(b"x") == sent * len(chunk)
     writer.close()
+
+
+def ends(port: int) -> list[object]:
+    """The server's connections."""
+    return [c for c in psutil.Process().net_connections("tcp") if c.laddr.port == port and c.raddr]
+
+
+async def fill(sender: Sender) -> None:
+    """Sends until the client has long taken nothing."""
+    since = None
+    async with asyncio.timeout(20):
+        while since is None or (sender.is_connected() and time.monotonic() - since < 0.2):
+            try:
+                sender.send_binary_chunk(b"x" * 100_000)
+                since = None
+            except StreamFullError:
+                since = since or time.monotonic()
+                await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_takes_nothing_is_cut_said_once_and_leaves_nothing(site: Site, until: Until) -> None:
+    reasons: list[str] = []
+    senders: list[Sender] = []
+    channels: list[weakref.ref[StreamChannel]] = []
+
+    @site.app.route("/")
+    async def view() -> ResponseReturnValue:
+        response = segqueue_unified.create_segqueue_chunked_response(stall_s=0.4)
+        senders.append(response.get_sender())
+        channels.append(weakref.ref(response.get_channel()))
+        assert register_streaming_connection("stuck", "addr", senders[0], None, reasons.append)
+        return response
+
+    client = socket.create_connection(("127.0.0.1", site.port))
+    try:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: senders)
+        await fill(senders[0])
+        await until(lambda: reasons)
+        assert reasons == ["stalled"]
+        assert not senders[0].is_connected()
+        assert not senders[0].send_binary_chunk(b"x")
+        await until(lambda: not ends(site.port))
+        assert CONNECTIONS.list() == []
+        senders.clear()
+        await until(lambda: not gc.collect() and channels[0]() is None)
+        client.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            deque(iter(partial(client.recv, 1_000_000), b""), 0)
+    finally:
+        client.close()
+    assert reasons == ["stalled"]
+
+
+async def test_a_client_that_takes_a_little_is_not_cut(site: Site) -> None:
+    closed: list[str] = []
+
+    @site.app.route("/")
+    async def view() -> ResponseReturnValue:
+        response = segqueue_unified.create_segqueue_chunked_response(stall_s=0.3)
+        response.get_channel().on_close(closed.append)
+        for _ in range(60):
+            response.get_sender().send_binary_chunk(b"~" * 100_000)
+        response.get_sender().end_stream()
+        return response
+
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # a large one is told of in large steps
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", site.port))
+        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        size, slow_until = 0, time.monotonic() + 2.0
+        while block := await asyncio.wait_for(loop.sock_recv(client, 20_000), 10):
+            size += block.count(b"~")
+            if time.monotonic() < slow_until:  # so slow that one write takes longer than the time that is given
+                await asyncio.sleep(0.05)
+    assert closed == ["ended"]
+    assert size == 6_000_000
+
+
+async def test_a_stalled_client_of_an_unknown_connection_gives_back_what_waited(site: Site, until: Until) -> None:
+    closed: list[str] = []
+    senders: list[Sender] = []
+
+    @site.app.route("/")
+    async def view() -> ResponseReturnValue:
+        make = partial(segqueue_unified.create_segqueue_chunked_response, stall_s=0.2)
+        response = await asyncio.get_running_loop().run_in_executor(None, make)  # there it knows of no request
+        senders.append(response.get_sender())
+        response.get_channel().on_close(closed.append)
+        return response
+
+    _, writer = await site.connect("/")
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await fill(senders[0])
+    await until(lambda: closed == ["stalled"])
+    assert not senders[0].channel.take()
+    writer.transport.abort()
+    await until(lambda: not ends(site.port))
 
 
 async def test_shutdown_ends_streams_with_the_reason_and_cuts_what_does_not_end(site: Site, until: Until) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, Encoding, Heartbeat, Item
 from ratsvc.flow.hub import Lane, Selection
-from ratsvc.formats import Compressor, GzipBody
+from ratsvc.formats import Budget, Compressor, GzipBody
 from ratsvc.formats.compression import WINDOW_BYTES
 from tests.unit.formats.items import make
 
@@ -48,7 +48,7 @@ class Service:
 
     def __init__(self, windows: int = 4) -> None:
         self.figures = Figures()
-        self.compressor = Compressor(6, windows, 100_000, self.figures)
+        self.compressor = Compressor(6, windows, 100_000, Budget(100, self.figures), self.figures)
         self.format = Bytes()
         selection = Selection(("s",), None, None)
         coding = GzipBody(self.compressor, "bytes")

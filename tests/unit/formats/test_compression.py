@@ -9,7 +9,7 @@ import zlib
 
 from ratsvc.core.figures import Figures
 from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item
-from ratsvc.formats import Compressor, GzipBody, encode_items, make_format
+from ratsvc.formats import Budget, Compressor, GzipBody, encode_items, make_format
 from ratsvc.formats.compression import LARGE_BYTES, WINDOW_BYTES, LaneBlocks
 from tests.unit.formats.items import EPOCH, make
 
@@ -17,7 +17,8 @@ LINES = make_format("ndjson", epoch=EPOCH)
 
 
 def compressor(windows: int = 10, kept_bytes: int = 1_000_000) -> Compressor:
-    return Compressor(6, windows, kept_bytes, Figures())
+    figures = Figures()
+    return Compressor(6, windows, kept_bytes, Budget(100, figures), figures)
 
 
 def event(number: int) -> bytes:
@@ -153,3 +154,29 @@ def test_a_window_goes_on_after_a_large_batch() -> None:
     assert len(small) < 20
     inflate = zlib.decompressobj(-15)
     assert inflate.decompress(lane.alone(body) + small) == body + event(399)
+
+
+def test_over_the_budget_blocks_are_stored_and_the_member_is_as_right_as_ever() -> None:
+    figures = Figures()
+    budget = Budget(50, figures, clock=lambda: 0.0)
+    work = Compressor(6, 10, 100_000, budget, figures)
+    body, lane = GzipBody(work, "ndjson"), LaneBlocks(work)
+    coded, plain = body.start(b"hello\n"), b"hello\n"
+    for at, left in enumerate((1.0, -1.0, 1.0)):
+        budget.spend(budget._left - left)
+        items: list[Item] = [*batches(40, 50 + at), *batches(1, 3_000 + at)]
+        data, expected = told(body, items)
+        coded, plain = coded + data, plain + expected
+        body.enter(lane)
+        for number in range(20):
+            one = event(100 * at + number)
+            block = lane.block(one)
+            assert (block is None) == (left < 0)
+            coded, plain = coded + (block or lane.alone(one)), plain + one
+            lane.passed(one)
+        body.leave()
+        made = dict(figures.compressions)
+        assert ("over_budget" in made) == (left < 0)
+        figures.compressions.clear()
+        assert left > 0 or set(made) == {"over_budget"}
+    assert gzip.decompress(coded + body.end()) == plain

@@ -177,24 +177,40 @@ def test_a_browser_that_navigates_is_known_by_text_html(accept: str | None, want
     ],
 )
 def test_what_is_asked_for_decides_about_compression(accept_encoding: str | None, coding: str) -> None:
-    assert negotiate_coding(accept_encoding) == coding
+    assert negotiate_coding(accept_encoding, ["gzip"]) == coding
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, zstd;q=0.9", "gzip"),
+        ("zstd;q=0, gzip", "gzip"),
+        ("*", "gzip"),
+        ("zstd;q=0.5, *", "gzip"),
+        ("br", "identity"),
+        ("zstd;q=0.5, identity", "identity"),
+    ],
+)
+def test_of_several_codings_the_best_that_is_liked_most_is_taken(accept_encoding: str, coding: str) -> None:
+    assert negotiate_coding(accept_encoding, ["zstd", "gzip"]) == coding
 
 
 def test_without_compression_everyone_gets_plain_bytes_but_who_refuses_them() -> None:
-    assert negotiate_coding("gzip", offered=False) == "identity"
+    assert negotiate_coding("gzip", []) == "identity"
     with pytest.raises(NotAcceptable):
-        negotiate_coding("gzip, identity;q=0", offered=False)
+        negotiate_coding("gzip, identity;q=0", [])
 
 
 @pytest.mark.parametrize("accept_encoding", ["identity;q=0", "*;q=0", "gzip;q=0, *;q=0", "br, identity;q=0"])
 def test_nobody_who_refuses_plain_bytes_gets_them(accept_encoding: str) -> None:
     with pytest.raises(NotAcceptable) as refused:
-        negotiate_coding(accept_encoding)
+        negotiate_coding(accept_encoding, ["gzip"])
     assert refused.value.field == "accept-encoding"
 
 
 @pytest.mark.parametrize("accept_encoding", ["gzip;q=2", "gz ip", "gzip/x", "gzip;q=", "g" * 5_000])
 def test_a_malformed_list_of_codings_is_refused(accept_encoding: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        negotiate_coding(accept_encoding)
+        negotiate_coding(accept_encoding, ["gzip"])
     assert refused.value.field == "accept-encoding"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -135,6 +136,11 @@ def test_values_that_no_encoding_holds_are_refused(put: Callable[[object], bytes
         (b"\xc6\xff\xff\xff\xff", "truncated"),
         (b"\xdf\xff\xff\xff\xff", "truncated"),
         (b"", "truncated"),
+        (b"\x01\x02", "trailing"),
+        (b"\xa1ab", "trailing"),
+        (b"\x90\xc0", "trailing"),
+        (b"\x80" * 2, "trailing"),
+        (b"\xc4\x01ab", "trailing"),
         (b"\xd4\x05a", "extension"),
     ],
 )
@@ -230,3 +236,15 @@ def test_threads_share_the_codec() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_documents_of_a_batch_hold_no_more_memory_than_their_bytes() -> None:
+    values = [{"n": n, "text": "x" * 300} for n in range(200)]
+    quickmem.encode_batch(values)
+    tracemalloc.start()
+    try:
+        documents = quickmem.encode_batch(values)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * sum(map(sys.getsizeof, documents))

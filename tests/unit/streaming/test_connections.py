@@ -83,6 +83,22 @@ async def test_on_disconnect_is_told_once_whoever_comes_first() -> None:
         assert len(reasons) == 1
 
 
+async def test_on_disconnect_is_told_once_also_when_it_ends_the_stream_itself() -> None:
+    connections = Connections()
+    reasons: list[str] = []
+    response = kept()
+
+    def gone(reason: str) -> None:
+        reasons.append(reason)
+        response.get_channel().close("closed")
+        connections.unregister("it", "again")
+
+    assert connections.register("it", "addr", response.get_sender(), None, gone)
+    assert connections.unregister("it", "tired")
+    assert reasons == ["tired"]
+    assert response.get_channel().close_reason == "closed"
+
+
 async def test_an_on_disconnect_that_fails_is_logged_and_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     connections = Connections()
     response = kept()

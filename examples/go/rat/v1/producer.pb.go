@@ -523,7 +523,11 @@ type UploadStart struct {
 	// The records' key.
 	Key string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
 	// The records' event type.
-	Event         string `protobuf:"bytes,10,opt,name=event,proto3" json:"event,omitempty"`
+	Event string `protobuf:"bytes,10,opt,name=event,proto3" json:"event,omitempty"`
+	// The SHA-256 of what comes before `position` in the file that goes on. When it is set it is compared with what is
+	// stored, and another file refused before anything of it is stored. An upload that goes on without it has to give the
+	// name and the size that it began with, if any.
+	StoredSha256  []byte `protobuf:"bytes,11,opt,name=stored_sha256,json=storedSha256,proto3" json:"stored_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -626,6 +630,13 @@ func (x *UploadStart) GetEvent() string {
 		return x.Event
 	}
 	return ""
+}
+
+func (x *UploadStart) GetStoredSha256() []byte {
+	if x != nil {
+		return x.StoredSha256
+	}
+	return nil
 }
 
 // The end of an upload.
@@ -973,7 +984,7 @@ const file_rat_v1_producer_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x13.rat.v1.UploadStartH\x00R\x05start\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12%\n" +
 	"\x03end\x18\x03 \x01(\v2\x11.rat.v1.UploadEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\x93\x02\n" +
+	"\x04part\"\xb8\x02\n" +
 	"\vUploadStart\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -986,7 +997,8 @@ const file_rat_v1_producer_proto_rawDesc = "" +
 	"\bposition\x18\b \x01(\x04R\bposition\x12\x10\n" +
 	"\x03key\x18\t \x01(\tR\x03key\x12\x14\n" +
 	"\x05event\x18\n" +
-	" \x01(\tR\x05event\"#\n" +
+	" \x01(\tR\x05event\x12#\n" +
+	"\rstored_sha256\x18\v \x01(\fR\fstoredSha256\"#\n" +
 	"\tUploadEnd\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"\xca\x01\n" +
 	"\x0eUploadResponse\x12\x12\n" +
