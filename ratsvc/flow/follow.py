@@ -23,6 +23,7 @@ from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane
 from ratsvc.flow.places import start_of
 from ratsvc.flow.request import LATEST, Overflow, ReadRequest
+from ratsvc.flow.skipping import newest
 from ratsvc.flow.snapshots import Snapshot
 from ratsvc.flow.wire import Sender, Sent, Wire
 from ratsvc.names import is_pattern
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ratsvc.flow.broker import Broker
     from ratsvc.observability.tracing import Tracing
 
-MAX_SKIPPED_KEYS = 10_000
 ReaderState = Literal["live", "catching-up"]
 
 
@@ -399,39 +399,11 @@ class Subscription:
     async def _too_slow(self, end: int) -> list[Item]:
         if self._request.overflow is Overflow.DISCONNECT:
             return self._finish(self._reconnect("slow"))
-        after = self.position
-        seen = await self._queue_newest(after, end)
-        kept = sum(len(item) for item in self._queued if isinstance(item, Batch))
-        gap = Gap(after, end, GapReason.SLOW, skipped=seen - kept)
+        limit = self._broker.settings.limits.reader_bytes
+        kept, skipped = await newest(self._broker.read, self._selection, self.position, end, limit)
+        gap = Gap(self.position, end, GapReason.SLOW, skipped=skipped)
         self.position, self._told = end, max(self._told, end)
-        items, self._queued = [gap, *self._queued], []
-        return items
-
-    async def _queue_newest(self, after: int, end: int) -> int:
-        """Queues the newest record of each key in (after, end], and the newest without one; returns how many
-        records there were."""
-        newest: dict[tuple[str, str], tuple[Batch, int]] = {}
-        seen = 0
-        while after < end:
-            batches = await self._broker.read(self._streams(), after, self._broker.settings.limits.reader_bytes)
-            for batch in batches:
-                if isinstance(batch, Gap):
-                    continue
-                after = batch.last
-                kept = self._selection.filtered(batch.part(0, bisect_right(batch.offsets, end)))
-                if kept is None:
-                    continue
-                seen += len(kept)
-                for at, key in enumerate(kept.keys or [""] * len(kept)):
-                    newest.pop((kept.stream, key), None)
-                    newest[kept.stream, key] = (kept, at)
-                while len(newest) > MAX_SKIPPED_KEYS:
-                    del newest[next(iter(newest))]
-            if not batches or isinstance(batches[-1], Gap):
-                break
-            await asyncio.sleep(0)
-        self._queued += [picked for batch, at in newest.values() if (picked := batch.part(at, at + 1))]
-        return seen
+        return [gap, *kept]
 
 
 class _Live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import grpc.aio
@@ -58,12 +59,18 @@ class Health:
             await self.servicer.set(service, status)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's says more than that a peer had left, or its time was over, when its answer was ready."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
 def add_services(server: grpc.aio.Server, broker: Broker) -> Health:
     """Adds `rat.v1`, health (not serving yet) and reflection."""
     all_handlers = (Producer(broker).handlers(), Consumer(broker).handlers(), Streams(broker).handlers())
     for name, bare in zip(SERVICES, all_handlers, strict=True):
         handlers = {method: served(name, method, handler, broker) for method, handler in bare.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     state = Health()
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import resource
 import time
 from collections.abc import Callable
 
+import grpc.aio
 import pytest
 import structlog
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
@@ -43,7 +45,6 @@ async def publishes(connection: Connection) -> bool:
         pytest.param(frame(b"x", length=2**32 - 1), (), TOO_LARGE, id="a length of 4 GiB"),
         pytest.param(frame(GOOD, flag=1), (), INTERNAL, id="compressed by nothing"),
         pytest.param(frame(GOOD), (("grpc-timeout", "zzz"),), INTERNAL, id="a timeout that is none"),
-        pytest.param(frame(GOOD), (("grpc-timeout", "0n"),), DEADLINE, id="a timeout of nothing"),
         pytest.param(frame(GOOD), (("grpc-encoding", "pigeon"),), INTERNAL, id="an unknown encoding"),
         pytest.param(BOMB, (("grpc-encoding", "gzip"),), TOO_LARGE, id="a gzip bomb"),
         pytest.param(frame(b"x", flag=1), (("grpc-encoding", "gzip"),), INTERNAL, id="gzip that is none"),
@@ -59,6 +60,15 @@ async def test_a_broken_call_is_refused_alone(
         assert await publishes(connection)
     assert await stored(server.broker, "s") == ["good"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 * 1024
+
+
+@pytest.mark.parametrize(("error", "lines"), [(grpc.aio.InternalError("Failed"), 0), (ValueError("ours"), 1)])
+async def test_that_a_peer_had_left_when_its_answer_was_ready_is_no_news(
+    server: Running, caplog: pytest.LogCaptureFixture, error: Exception, lines: int
+) -> None:
+    # As grpc.aio logs it, for one of some thousand calls whose time is over while they are answered.
+    logging.getLogger("grpc._cython.cygrpc").error("%s raised in core by servicer method", error, exc_info=error)
+    assert len(caplog.records) == lines
 
 
 @pytest.mark.parametrize("method", UNARY)
