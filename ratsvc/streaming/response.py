@@ -95,12 +95,7 @@ class _Body(ResponseBody):
         if self._blocks is not None:
             await self._blocks.aclose()
         ended = self._channel.end_reason
-        was_cut = self._channel.close_reason is not None
         self._channel.close(ended if kind is None and ended is not None else "disconnected")
-        if was_cut and isinstance(error, asyncio.CancelledError):
-            # From 0.23 on Quart runs this in a TaskGroup: a task of it that is cancelled, and no more, does not end it,
-            # and the connection would stay open until the client goes.
-            raise ConnectionAbortedError(f"the response was cut: {self._channel.close_reason}") from None
 
 
 def _forget(channel: StreamChannel, what: str) -> None:
