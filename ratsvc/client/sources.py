@@ -111,10 +111,14 @@ class BytesSource:
 
 
 class ChunkSource:
-    """Chunks of any size, each sent as it comes; a plain iterator is asked for them off the event loop."""
+    """Chunks of any size, each sent as it comes; a plain iterator is asked for them off the event loop.
+
+    One read at a time: gRPC may still wait for a chunk for a call that broke when the next call begins.
+    """
 
     def __init__(self, chunks: Chunks | Callable[[], Chunks]) -> None:
         self._chunks = chunks
+        self._reading = asyncio.Lock()
         self._iterator: Iterator[bytes] | AsyncIterator[bytes] | None = None
         self._at = 0
         self._piece = b""
@@ -129,25 +133,26 @@ class ChunkSource:
             TypeError: what came is not bytes.
             Exception: what the iterator raises.
         """
-        if self._iterator is None or position < self._at:
-            await self._begin()
-        while position >= self._at + len(self._piece):
-            piece = await self._next()
-            if piece is _END:
-                return b""
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise TypeError(f"Expected chunks of bytes, got {type(piece).__name__}")
-            self._at += len(self._piece)
-            self._piece = bytes(piece)
-        start = position - self._at
-        return self._piece[start : start + CHUNK_BYTES]
+        async with self._reading:
+            if self._iterator is None or position < self._at:
+                await self._begin()
+            while position >= self._at + len(self._piece):
+                piece = await self._next()
+                if piece is _END:
+                    return b""
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise TypeError(f"Expected chunks of bytes, got {type(piece).__name__}")
+                self._at += len(self._piece)
+                self._piece = bytes(piece)
+            start = position - self._at
+            return self._piece[start : start + CHUNK_BYTES]
 
     def has(self, position: int) -> bool:
         return position >= self._at
 
     async def close(self) -> None:
         iterator, self._iterator = self._iterator, None
-        with suppress(ValueError):  # It runs in its thread still, and this call was given up.
+        with suppress(ValueError, RuntimeError):  # It runs still, for a call that was given up.
             if isinstance(iterator, AsyncGenerator):
                 await iterator.aclose()
             elif isinstance(iterator, Generator):

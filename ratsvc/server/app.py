@@ -21,6 +21,7 @@ import grpc.aio
 import structlog
 import uvloop
 
+import ratsvc
 from ratsvc.errors import SettingsError
 from ratsvc.flow.broker import Broker
 from ratsvc.grpc_api import server as grpc_api
@@ -131,6 +132,10 @@ async def _serve(settings: Settings, on_ready: Callable[[str, str], None]) -> in
         loop.add_signal_handler(number, stops.put_nowait, None)
     code = 0
     async with Server(settings) as server:
+        _log.info(
+            "ready", version=ratsvc.__version__, http=server.http_address, grpc=server.grpc_address,
+            durable=server.broker.durable, epoch=server.broker.epoch, last_offset=server.broker.log.last_offset,
+        )  # fmt: skip
         on_ready(server.http_address, server.grpc_address)
         stop = asyncio.create_task(stops.get())
         failed = asyncio.create_task(server.broker.failed())

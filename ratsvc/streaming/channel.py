@@ -44,6 +44,9 @@ class Channel:
         idle_s: seconds after which a stream that nobody can send to any more is ended.
         heartbeat_s: seconds of silence after which an SSE stream sends a comment.
         stall_s: seconds after which a client that takes nothing of what is written is cut.
+
+    Raises:
+        ValueError: `heartbeat_s` or `stall_s` is not over 0.
     """
 
     __slots__ = (
@@ -62,6 +65,9 @@ class Channel:
         heartbeat_s: float = HEARTBEAT_S,
         stall_s: float = STALL_S,
     ) -> None:
+        for name, seconds in (("heartbeat_s", heartbeat_s), ("stall_s", stall_s)):
+            if not seconds > 0:
+                raise ValueError(f"{name} must be over 0 seconds, got {seconds}")
         self.kind = kind
         self.idle_s = idle_s
         self.heartbeat_s = heartbeat_s

@@ -3,7 +3,8 @@
 A server's `send` waits for ever for a client that does not read. To cancel it frees what waits here, but not the
 connection: a server that closes one waits until its last byte is taken. ASGI gives an app no hold of the connection,
 so its socket is found among those of the process by the two addresses that the request names, and reset. The server
-then sees a client that went, and clears up as after any.
+then sees a client that went, and clears up as after any. Sockets are looked at by their own descriptors, in the thread
+that closes them: to close a copy would take the locks that the process has on a file, if it turned out to be one.
 A block may take a slow client longer than the timeout, so what it took is asked of the kernel (Linux); elsewhere a
 block has to be written in that time.
 Cost: a timer a response; what is written passes by. The sockets are looked through when a client first seems to stall.
@@ -16,9 +17,11 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOTCONN
+from stat import S_ISSOCK
 from types import AsyncGeneratorType
 from typing import Any, Final, cast
 
@@ -51,35 +54,29 @@ class Connection:
 
     def acknowledged(self) -> int | None:
         """How many bytes the client's system has taken; None where that cannot be told."""
-        with suppress(OSError, AttributeError, struct.error):
-            sock = self._socket()
-            if sock is not None:
-                with sock:
-                    acked: int = _BYTES_ACKED.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128))[0]
-                    return acked
+        with suppress(OSError, AttributeError, struct.error), self._socket() as sock:
+            acked: int = _BYTES_ACKED.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128))[0]
+            return acked
         return None
 
     def reset(self) -> bool:
-        """Breaks it off, with what waits in it. Returns whether it was found."""
-        sock = self._socket()
-        if sock is None:
+        """Breaks it off, with what waits in it. Returns whether it is gone."""
+        try:
+            with self._socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
             return False
-        with sock, suppress(OSError):  # It went by itself.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            sock.shutdown(socket.SHUT_RDWR)
         return True
 
-    def _socket(self) -> socket.socket | None:
-        """Its socket, of a copy."""
+    def _socket(self) -> AbstractContextManager[socket.socket]:
+        """Its socket. Raises OSError when it is not there."""
         for _ in range(2):
             descriptor = _descriptors.get(self.ends)
-            sock = None if descriptor is None else _copied(descriptor)
-            if sock is not None:
-                if _ends(sock) == self.ends:
-                    return sock
-                sock.close()
+            if descriptor is not None and _ends(descriptor) == self.ends:
+                return _borrowed(descriptor)
             _look_through()
-        return None
+        raise OSError(ENOTCONN, "the connection is not one of this process")
 
 
 class Watch:
@@ -123,34 +120,34 @@ class Watch:
 
 
 def _look_through() -> None:
+    """Notes which connections there are."""
     _descriptors.clear()
     with suppress(OSError):
-        for name in os.listdir("/dev/fd"):
-            sock = _copied(int(name))
-            if sock is not None:
-                with sock:
-                    if (ends := _ends(sock)) is not None:
-                        _descriptors[ends] = int(name)
+        for descriptor in map(int, os.listdir("/dev/fd")):
+            if (ends := _ends(descriptor)) is not None:
+                _descriptors[ends] = descriptor
 
 
-def _copied(descriptor: int) -> socket.socket | None:
-    """A socket of a copy of a descriptor, which cannot become another meanwhile; None when it is no socket's."""
+def _ends(descriptor: int) -> _Addresses | None:
+    """The addresses and ports of a TCP connection; None of anything else."""
     try:
-        copy = os.dup(descriptor)
+        if not S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        with _borrowed(descriptor) as sock:
+            own, peer = sock.getsockname(), sock.getpeername()
+            is_stream = sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
     except OSError:
         return None
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        return None
+    is_internet = isinstance(own, tuple) and isinstance(peer, tuple)
+    return ((own[0], own[1]), (peer[0], peer[1])) if is_stream and is_internet else None
 
 
-def _ends(sock: socket.socket) -> _Addresses | None:
-    """The addresses and ports of a TCP connection."""
+@contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """A descriptor as a socket: nothing of it is changed, and it stays open. The family only says how long addresses
+    may be."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0), 0, descriptor)
     try:
-        own, peer = sock.getsockname(), sock.getpeername()
-    except OSError:
-        return None
-    tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
-    return ((own[0], own[1]), (peer[0], peer[1])) if tcp else None
+        yield sock
+    finally:
+        sock.detach()

@@ -47,6 +47,7 @@ def test_a_clock_that_jumps_changes_no_order_and_expires_nothing(
         Load(tmp_path, server.grpc_addr, server.http_url) as load,
     ):
         for at, jump in enumerate(jumps):
+            load.wait_for_progress()  # there are records that a jump could expire
             _set(clock, f"{jump}\n")  # while it runs
             seen.append(_time(server))
             _publish_kept(server, f"running{at}")

@@ -21,13 +21,14 @@ import pytest
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.bench.processes import publish_request
-from ratsvc.cli.archive import remake
+from ratsvc.cli.archive import Export, Form, remake
 from ratsvc.client import SyncConsumer, SyncProducer
 from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats.archive import Summary
+from ratsvc.logs.lmdb.stopped import StoppedLog
 from ratsvc.quickmem import record, wire
 from tests.integration.cli.logs import START_NS, One, make, opened, records
 from tests.integration.cli.test_cli import ENV, Service, ratsvc
@@ -71,7 +72,8 @@ def by_hand(directory: Path, change: Callable[[lmdb.Environment, lmdb.Transactio
     """Changes the database behind the log's back."""
     with lmdb.open(str(directory), max_dbs=9, lock=False, map_size=1 << 30) as env:
         env.begin().abort()
-        tables = {name: env.open_db(name, create=False) for name in (b"rows", b"index", b"streams", b"meta")}
+        names = (b"rows", b"index", b"streams", b"meta", b"producers", b"places")
+        tables = {name: env.open_db(name, create=False) for name in names}
         with env.begin(write=True) as transaction:
             change(tables, transaction)
 
@@ -488,6 +490,36 @@ def test_an_archive_of_version_1_is_read(tmp_path: Path, form: str) -> None:
     assert [len([one for one in kept if one.stream == name]) for name in ("few", "keep", "over.it")] == [6, 6, 6]
     assert kept[0] == One("keep", START_NS, record({"n": 1, "text": "x" * 12}, "k0"), "k0", "")
     assert "whole" in good("log", "check", tmp_path / "new")
+
+
+def test_of_a_damaged_producer_what_is_sure_is_exported(log: Path, tmp_path: Path) -> None:
+    def change(table: bytes, number: int) -> Callable[..., None]:
+        def flip(tables: dict[bytes, object], transaction: lmdb.Transaction) -> None:
+            cursor = transaction.cursor(tables[table])
+            key, value = list(cursor)[number]
+            transaction.put(key, value[:-1] + bytes([value[-1] ^ 1]), db=tables[table])
+
+        return flip
+
+    def exported() -> list[dict[str, object]]:
+        said: list[str] = []
+        opened = StoppedLog(log, said.append)
+        parts: list[bytes] = []
+        Export(opened, [], Form.NDJSON, parts.append).run()
+        opened.close()
+        assert len(said) == wrong, said
+        words = [json.loads(line) for line in b"".join(parts).splitlines()]
+        return [word["producer"] for word in words if "producer" in word]
+
+    wrong = 0
+    [whole] = exported()
+    assert (whole["id"], whole["expected"], len(publishes := list(whole["publishes"]))) == ("p1", 421, 60)  # type: ignore[call-overload]
+    by_hand(log, change(b"places", 30))
+    wrong = 1
+    [left] = exported()
+    assert left == whole | {"publishes": publishes[31:]}
+    by_hand(log, change(b"producers", 0))
+    assert exported() == []
 
 
 def test_producers_in_an_archive_that_cannot_be_are_refused(log: Path, tmp_path: Path) -> None:

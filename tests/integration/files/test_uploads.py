@@ -21,6 +21,7 @@ from rat.v1 import producer_pb2_grpc
 
 from ratsvc import errors
 from ratsvc.client import Producer, SyncProducer
+from ratsvc.client.sources import ChunkSource
 from ratsvc.core.cursor import Earliest
 from ratsvc.core.retention import Retention
 from ratsvc.flow.broker import Broker, ReadRequest
@@ -443,6 +444,37 @@ async def test_chunks_that_differ_when_they_are_made_anew_are_refused(server: Ru
             with pytest.raises(errors.DigestMismatch, match="changed since its upload began"):
                 await producer.upload("f", other_each_time)
     assert set(await content(server.broker, "f")) == {1}
+
+
+async def test_chunks_are_read_anew_when_a_call_that_broke_still_waits_for_one() -> None:
+    waiting, go_on, opened = asyncio.Event(), asyncio.Event(), 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal opened
+        opened += 1
+        yield b"one"
+        waiting.set()
+        await go_on.wait()
+        yield b"two"
+
+    source = ChunkSource(chunks)
+    assert await source.read(0) == b"one"
+    broken = asyncio.ensure_future(source.read(3))
+    await waiting.wait()
+    again = asyncio.ensure_future(source.read(0))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await broken, await again, await source.read(3), await source.read(6)) == (b"two", b"one", b"two", b"")
+    assert opened == 2
+    go_on.clear()
+    waiting.clear()
+    assert await source.read(0) == b"one"
+    broken = asyncio.ensure_future(source.read(3))
+    await waiting.wait()
+    await source.close()  # does not wait for it
+    broken.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await broken
 
 
 async def test_what_is_no_source_is_refused_and_nothing_is_stored(server: Running) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc.aio
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rat.v1 import consumer_pb2, consumer_pb2_grpc, producer_pb2, producer_pb2_grpc, record_pb2, value_pb2
 
@@ -81,6 +82,35 @@ async def test_what_goes_through_is_counted(server: Running) -> None:
     ):
         assert found[name, tuple(sorted(labels.items()))] == value, (name, labels)
     assert not any(value == "s" for _, labels in found for _, value in labels)
+
+
+async def test_hostile_streams_methods_paths_and_formats_add_no_series(server: Running) -> None:
+    async with (
+        httpx.AsyncClient(base_url=server.http_url) as client,
+        grpc.aio.insecure_channel(server.grpc_addr) as channel,
+    ):
+
+        async def round_of(number: int) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+            name = f"n{number}"
+            await publish(server, name, 1)
+            for verb, path in (
+                ("GET", f"/{name}"), ("GET", f"/{name}/%0d%0a%22%7b"), (f"VERB{number}", f"/v1/streams/{name}"),
+                ("GET", f"/v1/streams/{name}?format={name}"), ("GET", f"/v1/streams/{name}/info"),
+                ("GET", f"/v1/streams/{name}?from=earliest&until=now"), ("GET", f"/problems/{name}"),
+                ("GET", f"/ui/{name}"), ("PUT", f"/v1/streams/{name}?{name}=1"),
+            ):  # fmt: skip
+                await client.request(verb, path, content=b"{}" if verb == "PUT" else None)
+            await client.post(f"/v1/streams/{name}", content=b"x", headers={"content-type": f"a/{name}"})
+            for method in (f"/{name}/M", f"/rat.v1.ProducerService/{name}", f"//{name}"):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await channel.unary_unary(method)(b"x", timeout=10)
+            return set(await samples(client))
+
+        await round_of(0)
+        before = await round_of(1)
+        for number in range(2, 12):
+            after = await round_of(number)
+    assert after == before
 
 
 async def test_the_largest_streams_are_named_when_asked_for() -> None:

@@ -52,6 +52,16 @@ def lines(errors: IO[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in errors.read().splitlines()]
 
 
+def test_a_start_and_a_stop_are_lines_of_their_own(tmp_path: Path) -> None:
+    with serving(RATSVC_LOG_FORMAT="json", RATSVC_DATA_DIR=str(tmp_path)) as (client, errors):
+        client.post("/v1/streams/s", json=1)
+        status = client.get("/v1/status").json()
+        address = client.base_url.netloc.decode()
+        begun, *_ = lines(errors)
+    assert (begun["event"], begun["http"], begun["epoch"]) == ("ready", address, status["epoch"])
+    assert (begun["version"], begun["durable"], begun["last_offset"]) == (status["version"], True, 0)
+
+
 def test_lines_are_json_and_the_level_changes_for_loggers_that_were_used() -> None:
     with serving(RATSVC_LOG_FORMAT="json", RATSVC_DEBUG_TOKEN=TOKEN) as (client, errors):
         client.get("/healthz")

@@ -22,7 +22,7 @@ export async function iterate(): Promise<bigint> {
 export function callbacks(signal: AbortSignal): Subscription<StreamRecord<Price>> {
   return subscribe<Price>(new URL("https://example.com/v1/streams/prices"), {
     signal, share: "user", token: async (isRefused) => (isRefused ? "new" : "old"), retry: 10, retries: 3,
-    from: new Date(), int64: "number", maxBytes: 1024, view: "record",
+    from: new Date(), int64: "number", maxBytes: 1024, maxDocuments: 100, view: "record",
     onRecord: (record) => console.log(record.value.price),
     onGap: (gap: Gap) => console.log(gap.skipped ?? "?", gap.reason === "epoch"),
     onEnd: (end: End) => console.log(end.cursor),
