@@ -113,8 +113,8 @@ async def _written(subscription: Subscription, fmt: Format, wire: _Wire) -> bool
             for data in _encoded(subscription, fmt, items, wire.coding):
                 wire.write(data)
                 await asyncio.sleep(0)
-                if not await wire.drained():
-                    break
+                del data  # What is waited for is held by the transport alone.
+            del items
         if not await wire.drained():
             subscription.reason = wire.reason
             return False
