@@ -38,7 +38,7 @@ deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconfo
 
 browser-test: $(STAMP) ## Install Firefox and WebKit where apt-get may, and test the library and the pages in them
 	tests/setup-system.sh firefox-esr WebKitWebDriver Xvfb
-	$(BIN)/python -m pytest tests/e2e/test_other_browsers.py $(ARGS)
+	$(BIN)/python -m pytest tests/e2e/test_other_browsers.py --browsers=all $(ARGS)
 
 lint: $(STAMP) ## Check style, types, import arrows and protos
 	$(BIN)/ruff check .

@@ -94,6 +94,7 @@ async def stored_batches(broker: Broker, *streams: str) -> list[Batch]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=("short", "full"), default="short", help="how long the fault tests are")
+    parser.addoption("--browsers", choices=("chromium", "all"), default="chromium", help="which browsers are tested")
 
 
 def is_full(config: pytest.Config) -> bool:

@@ -1,5 +1,5 @@
 """client.js, the demo's page and the dashboard in Firefox and in WebKit, as Debian has them: what Chromium is shown at
-length elsewhere. `make browser-test` installs them; where they are not installed, these tests are skipped."""
+length elsewhere. `make browser-test` installs both and runs these; elsewhere they are skipped."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope="module", params=["firefox", "webkit"])
 def other(request: pytest.FixtureRequest) -> Iterator[WebDriver]:
     """The browser: one for all tests here."""
+    if request.config.getoption("--browsers") != "all":
+        pytest.skip(f"{request.param} takes a minute of its own: make browser-test")
     if packages := webdriver.missing(request.param):
         pytest.skip(f"{request.param} is not installed (Debian: {', '.join(packages)}; make browser-test installs it)")
     with getattr(webdriver, request.param)() as browser:
