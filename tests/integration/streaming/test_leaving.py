@@ -305,7 +305,7 @@ async def test_a_client_that_takes_a_little_is_not_cut(site: Site) -> None:
 
     @site.app.route("/")
     async def view() -> ResponseReturnValue:
-        response = segqueue_unified.create_segqueue_chunked_response(stall_s=0.3)
+        response = segqueue_unified.create_segqueue_chunked_response(stall_s=1.0)
         response.get_channel().on_close(closed.append)
         for _ in range(60):
             response.get_sender().send_binary_chunk(b"~" * 100_000)
@@ -318,8 +318,8 @@ async def test_a_client_that_takes_a_little_is_not_cut(site: Site) -> None:
         client.setblocking(False)
         await loop.sock_connect(client, ("127.0.0.1", site.port))
         await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        size, slow_until = 0, time.monotonic() + 2.0
-        while block := await asyncio.wait_for(loop.sock_recv(client, 20_000), 10):
+        size, slow_until = 0, time.monotonic() + 3.0
+        while block := await asyncio.wait_for(loop.sock_recv(client, 10_000), 10):
             size += block.count(b"~")
             if time.monotonic() < slow_until:  # so slow that one write takes longer than the time that is given
                 await asyncio.sleep(0.05)
