@@ -30,6 +30,7 @@ from ratsvc.flow.hub import Hub
 from ratsvc.flow.request import Overflow, ReadRequest
 from ratsvc.flow.sequencer import Ack, Result, Sequencer
 from ratsvc.flow.snapshots import Snapshots
+from ratsvc.flow.turns import Turns
 from ratsvc.flow.upload import Uploads
 from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
@@ -68,6 +69,7 @@ class Broker:
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
         self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
         self.deltas = Deltas(limits.delta_bytes)
+        self.turns = Turns()
         self.subscriptions: dict[Subscription, None] = {}
         self.connections = Connections()
         self.uploads = Uploads(self)

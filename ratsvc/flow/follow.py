@@ -197,6 +197,8 @@ class Subscription:
         if self._queued:
             items, self._queued = self._queued, []
             return items
+        if self._snapshot is not None or not self._is_at_end():
+            await self._broker.turns.next()
         if self._leave or (self._deadline is not None and monotonic() >= self._deadline):
             return self._finish(self._reconnect(self._leave or "lifetime"))
         streams = self._streams()
@@ -260,7 +262,7 @@ class Subscription:
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
         except TimeoutError:
-            pass
+            await self._broker.turns.next()
         finally:
             self.is_live = False
             lane.forget(member)
