@@ -423,8 +423,9 @@ async def test_chunks_that_come_but_once_say_that_they_cannot_go_on(server: Runn
     async with Producer(server.grpc_addr) as producer:  # but a new one may go on with what an older one began
         async with cutting(server.grpc_port, 900_000, seed=3, least_bytes=300_000) as proxy:
             async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as broken:
-                with pytest.raises(errors.Unavailable):
-                    await broken.upload("g", in_pieces(data), upload_id="u")
+                while not await content(server.broker, "g"):  # it may break off before anything is stored
+                    with pytest.raises(errors.Unavailable):
+                        await broken.upload("g", in_pieces(data), upload_id="u")
         with pytest.raises(errors.DigestMismatch, match="changed since its upload began"):
             await producer.upload("g", in_pieces(b"x" + data), upload_id="u", resume=True)
         assert (await producer.upload("g", in_pieces(data), upload_id="u", resume=True)).size == len(data)
@@ -443,7 +444,7 @@ async def test_chunks_that_differ_when_they_are_made_anew_are_refused(server: Ru
         async with Producer(f"127.0.0.1:{proxy.port}", delivery_timeout_s=60) as producer:
             with pytest.raises(errors.DigestMismatch, match="changed since its upload began"):
                 await producer.upload("f", other_each_time)
-    assert set(await content(server.broker, "f")) == {1}
+    assert len(set(await content(server.broker, "f"))) == 1
 
 
 async def test_chunks_are_read_anew_when_a_call_that_broke_still_waits_for_one() -> None:
