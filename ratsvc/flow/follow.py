@@ -262,7 +262,7 @@ class Subscription:
         try:
             await asyncio.wait_for(member.left, None if self._deadline is None else self._deadline - monotonic())
         except TimeoutError:
-            await self._broker.turns.next()
+            pass
         finally:
             self.is_live = False
             lane.forget(member)
