@@ -79,9 +79,9 @@ def negotiate_coding(accept_encoding: str | None, offered: Sequence[str]) -> str
         codings["gzip"] = max(codings.get("gzip", 0.0), codings["x-gzip"])
     codings.setdefault("gzip", codings.get("*", 0.0))
     identity = codings.get("identity", 0.0 if codings.get("*") == 0 else -1.0)
-    for name in sorted(offered, key=lambda name: codings.get(name, 0.0), reverse=True)[:1]:
-        if codings.get(name, 0.0) > 0 and codings[name] >= identity:
-            return name
+    best = max(offered, key=lambda name: codings.get(name, 0.0), default="identity")
+    if codings.get(best, 0.0) > 0 and codings[best] >= identity:
+        return best
     if identity == 0:
         among = f": {', '.join(offered)}" if offered else ""
         raise NotAcceptable(

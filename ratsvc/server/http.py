@@ -101,9 +101,7 @@ class HttpServer:
         except asyncio.CancelledError:
             writer.transport.abort()
         except Exception as error:  # one connection's failure is its own
-            if _is_of_socket(error):  # the client had gone before the first look at it
-                writer.transport.abort()
-            else:
+            if not _is_of_socket(error):  # else the client had gone before the first look at it
                 _log.exception("connection_failed")
             writer.transport.abort()
         finally:

@@ -236,7 +236,7 @@ class LmdbLog:
 
     async def delete(self, info: StreamInfo) -> None:
         async with self._writing:
-            change = Change.within({}, self._places[info.name])
+            change = Change.of(self._places[info.name])
             empty(change)
             await self._commit({info.name: change}, (), (), removed=change.place)
 
@@ -250,7 +250,7 @@ class LmdbLog:
             self._expire_from = page[-1].name if len(page) == EXPIRED_A_CALL else ""
             for info in page:
                 if info.records and info.retention.max_age_s:
-                    change = Change.within({}, self._places[info.name])
+                    change = Change.of(self._places[info.name])
                     if self._retaining.trim(change, self.uptime_ns):
                         changes[info.name] = change
             self._retaining.keep_within(self._room.max_bytes, self.bytes, changes)
@@ -281,9 +281,9 @@ class LmdbLog:
 
     async def _alter(self, info: StreamInfo, alter: Callable[[Change], None]) -> None:
         async with self._writing:
-            changes: dict[str, Change] = {}
-            alter(Change.within(changes, self._places[info.name]))
-            await self._commit(changes, (), ())
+            change = Change.of(self._places[info.name])
+            alter(change)
+            await self._commit({info.name: change}, (), ())
 
     def _keep(self, group: Group, rows: list[Row], changes: dict[str, Change]) -> None:
         """Shows what is in the journal."""
