@@ -96,7 +96,7 @@ async def test_filters_pass_what_was_asked_for_and_the_position_moves_past_the_r
         assert offsets(await drain_items(one, both)) == [1]
         with await one.subscribe(ReadRequest(("s",), Earliest(), keys=frozenset("z"))) as subscription:
             assert await subscription.poll() == []
-            assert subscription.position == 4
+            assert subscription.cursor.offset == 4
 
 
 async def test_a_reader_waits_for_a_stream_that_does_not_exist_and_makes_none() -> None:
@@ -147,7 +147,7 @@ async def test_a_slow_reader_gets_what_it_asked_for() -> None:
             request = ReadRequest(("s",), overflow=overflow)
             with await one.subscribe(request) as subscription:
                 assert await subscription.poll() == []
-                start = subscription.position
+                start = subscription.cursor.offset
                 for _ in range(10):
                     await put(one, "s", 10, size=100, keys=[*list("abababab"), "c", "d"])
                 items = await subscription.poll() or []

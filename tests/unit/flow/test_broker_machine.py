@@ -148,7 +148,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def opened(self, patterns: tuple[str, ...], start: Start) -> Reader:
         subscription = self.run(self.broker.subscribe(ReadRequest(patterns, start)))
-        reader = Reader(patterns, subscription, subscription.position, subscription.position)
+        reader = Reader(patterns, subscription, subscription.cursor.offset, subscription.cursor.offset)
         self.open.append(reader)
         return reader
 
