@@ -1,56 +1,44 @@
 """The broker: the façade that both edges use. Everything is called in the event loop's thread.
 
-It owns the queue, the sequencer, the log, the tail and the hub; it makes streams, takes publishes, and gives
-subscriptions. It waits only where its methods are `async`.
+It owns the queue, the sequencer, the log, the tail and the hub, and puts them together; it takes publishes and changes
+of streams, in one order, and gives subscriptions. It waits only where its methods are `async`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from time import monotonic, perf_counter, time_ns
+from time import monotonic, time_ns
 from types import TracebackType
 from typing import Self
 
-from ratsvc.core.cursor import Cursor
-from ratsvc.core.dedupe import Dedupe
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Draft, End, Gap, Reconnect
-from ratsvc.core.registry import Registry, StreamInfo
+from ratsvc.core.record import Batch, Draft, Gap
+from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.core.segqueue import SegQueue
 from ratsvc.core.tail import Tail
-from ratsvc.errors import Busy, StreamExists, StreamNotFound, Unavailable
+from ratsvc.errors import Busy, Unavailable
 from ratsvc.flow.connections import Connections
 from ratsvc.flow.deltas import Deltas
 from ratsvc.flow.follow import Subscription
 from ratsvc.flow.hub import Hub
+from ratsvc.flow.keeping import defaults_of, log_of
+from ratsvc.flow.leaving import Leaving
+from ratsvc.flow.page import Page, page_of
 from ratsvc.flow.request import Overflow, ReadRequest
 from ratsvc.flow.sequencer import Ack, Result, Sequencer
 from ratsvc.flow.snapshots import Snapshots
+from ratsvc.flow.streams import Streams
 from ratsvc.flow.turns import Turns
 from ratsvc.flow.upload import Uploads
-from ratsvc.logs import DiskLimits, open_log
 from ratsvc.logs.protocol import Log
-from ratsvc.names import matches
 from ratsvc.observability import open_tracing
 from ratsvc.settings import Settings
 
 __all__ = ["Ack", "Broker", "Overflow", "Page", "ReadRequest", "Subscription"]
 
 TICK_S = 0.5
-
-
-@dataclass(slots=True, frozen=True)
-class Page:
-    """Records read at once: `next` is the cursor to read on from."""
-
-    batches: list[Batch]
-    gaps: list[Gap]
-    next: Cursor
-    ended: bool
 
 
 class Broker:
@@ -62,8 +50,8 @@ class Broker:
         self.settings = settings
         limits = settings.limits
         self.tracing = open_tracing(settings)
-        self._policies = sorted(settings.streams.items(), key=_specificity)
-        self.log = _log_of(settings, self._policy)
+        defaults = defaults_of(settings)
+        self.log = log_of(settings, defaults)
         self.figures = Figures()
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
@@ -73,12 +61,13 @@ class Broker:
         self.subscriptions: dict[Subscription, None] = {}
         self.connections = Connections()
         self.uploads = Uploads(self)
-        self.drain_event = asyncio.Event()
-        self._drain_spread_s = self._drained_at = 0.0
+        self.leaving = Leaving(settings)
+        self.drain_event = self.leaving.drain_event
         self._emptied = asyncio.Event()
         self._queue: SegQueue = SegQueue(limits.queue_bytes, limits.queue_records)  # type: ignore[type-arg]
+        self._streams = Streams(self.log, self.hub, defaults, settings.create_on_publish)
         self._sequencer = Sequencer(
-            self.log, self.hub, self._queue, self._stream_for, self._committed, self.figures, self.tracing
+            self.log, self.hub, self._queue, self._streams.publishable, self._committed, self.figures, self.tracing
         )
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,8 +106,6 @@ class Broker:
     def draining(self) -> bool:
         """Whether the service is about to stop."""
         return self.drain_event.is_set()
-
-    # Publishing
 
     @property
     def has_room(self) -> bool:
@@ -161,8 +148,6 @@ class Broker:
 
         return await self._operate(run)
 
-    # Streams
-
     def info(self, name: str) -> StreamInfo:
         """The stream. Raises StreamNotFound."""
         return self.log.registry.get(name)
@@ -178,50 +163,23 @@ class Broker:
             StreamExists: it exists with another retention.
             Busy: there are too many streams.
         """
-        asked = retention or Retention()
-
-        async def run() -> StreamInfo:
-            info = self.log.registry.find(name)
-            if info is None:
-                info = await self._make(name, asked)
-                await self.log.flush()
-                return info
-            if retention is not None and info.asked != asked:
-                raise StreamExists(f"stream {name!r} exists with another retention", field="retention")
-            return info
-
-        return await self._operate(run)
+        return await self._operate(lambda: self._streams.create(name, retention))
 
     async def update(self, name: str, retention: Retention) -> StreamInfo:
         """Changes a stream's retention; 0 means the default. Raises StreamNotFound."""
-
-        async def run() -> StreamInfo:
-            info = self.info(name)
-            await self.log.update(info, retention, retention.over(self._policy(name)))
-            return info
-
-        return await self._operate(run)
+        return await self._operate(lambda: self._streams.update(name, retention))
 
     async def end(self, name: str) -> StreamInfo:
         """Ends a stream: it takes no more records and its readers are told. Raises StreamNotFound."""
-        return await self._change(name, self.log.end)
+        return await self._operate(lambda: self._streams.end(name))
 
     async def purge(self, name: str) -> StreamInfo:
         """Removes a stream's records. Raises StreamNotFound."""
-        return await self._change(name, self.log.purge)
+        return await self._operate(lambda: self._streams.purge(name))
 
     async def delete(self, name: str) -> None:
         """Removes a stream. Raises StreamNotFound."""
-
-        async def run() -> StreamInfo:
-            info = self.info(name)
-            await self.log.delete(info)
-            self.hub.removed(info)
-            return info
-
-        await self._operate(run)
-
-    # Reading
+        await self._operate(lambda: self._streams.delete(name))
 
     async def subscribe(self, request: ReadRequest) -> Subscription:
         """Opens a subscription: `with await broker.subscribe(request) as subscription`.
@@ -258,26 +216,8 @@ class Broker:
         Raises:
             StreamNotFound: `must_exist`, and a stream does not.
         """
-        batches: list[Batch] = []
-        gaps: list[Gap] = []
         with await self.subscribe(request) as subscription:
-            subscription.format = subscription.reason = "page"
-            began = perf_counter()
-            deadline = monotonic() + wait_s
-            while True:
-                items = await subscription.poll()
-                batches += [item for item in items or () if isinstance(item, Batch)]
-                gaps += [item for item in items or () if isinstance(item, Gap)]
-                ended = any(isinstance(item, End) and item.reason == "ended" for item in items or ())
-                over = items is None or any(isinstance(item, End | Reconnect) for item in items)
-                over = over or sum(batch.size for batch in batches) >= self.settings.limits.request_bytes
-                if over or (not items and (batches or gaps or monotonic() >= deadline)):
-                    break
-                if not items:
-                    await subscription.wait(deadline - monotonic())
-            if self.tracing is not None:
-                self.tracing.delivered(batches, "page", sum(batch.size for batch in batches), began)
-            return Page(batches, gaps, subscription.cursor, ended)
+            return await page_of(subscription, wait_s, self.settings.limits.request_bytes)
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> Sequence[Batch | Gap]:
         """What comes after `after`: from the tail where it is all there, else from the log. See `Log.read`."""
@@ -285,33 +225,16 @@ class Broker:
             return self.tail.read(streams, after, max_bytes)
         return await self.log.read(streams, after, max_bytes)
 
-    # Running
-
     async def failed(self) -> None:
         """Waits until the writer breaks; raises what broke it. Until then it never returns."""
         await asyncio.shield(self._failure)
 
     async def drain(self, spread_s: float) -> None:
         """Tells producers to go and readers to reconnect, spread over `spread_s` seconds; returns when all did."""
-        self.drain_event.set()
-        self._drain_spread_s, self._drained_at = spread_s, monotonic() + spread_s
-        loop = asyncio.get_running_loop()
-        readers = list(self.subscriptions)
-        for at, subscription in enumerate(readers):
-            loop.call_later(spread_s * (at + random.random()) / len(readers), subscription.leave, "drain")
+        self.leaving.drain(list(self.subscriptions), spread_s)
         self._emptied.clear()
         if self.subscriptions:
             await self._emptied.wait()
-
-    def retry_ms(self) -> int:
-        """When a reader who is sent away now should come back: jittered; in a drain once a process answers again, in
-        the order in which they go."""
-        settings = self.settings
-        if self.draining and settings.restart_s:
-            left_s = max(0.0, self._drained_at - monotonic())
-            place = 1.0 - left_s / self._drain_spread_s if self._drain_spread_s else random.random()
-            return int(1000 * (left_s + settings.restart_s + place * settings.drain_s))
-        return random.randint(settings.retry_ms // 2, settings.retry_ms * 3 // 2)
 
     def stats(self) -> dict[str, float]:
         """The figures now, by metric name."""
@@ -348,37 +271,6 @@ class Broker:
             raise Unavailable("the service is not taking requests", retry_after_s=1)
         return await self._sequencer.operate(run)
 
-    async def _change(self, name: str, change: Callable[[StreamInfo], Awaitable[None]]) -> StreamInfo:
-        async def run() -> StreamInfo:
-            info = self.info(name)
-            await change(info)
-            self.hub.changed(info)
-            return info
-
-        return await self._operate(run)
-
-    async def _stream_for(self, name: str) -> StreamInfo:
-        info = self.log.registry.find(name)
-        if info is None:
-            if not self.settings.create_on_publish:
-                raise StreamNotFound(f"there is no stream {name!r}", field="stream")
-            info = await self._make(name, Retention())
-        return info
-
-    async def _make(self, name: str, asked: Retention) -> StreamInfo:
-        info = StreamInfo(name, asked.over(self._policy(name)), time_ns(), asked)
-        await self.log.create(info)
-        self.hub.added(info)
-        return info
-
-    def _policy(self, name: str) -> Retention:
-        """The defaults for a stream: the most specific pattern's, then the general ones."""
-        policy = Retention()
-        for pattern, defaults in self._policies:
-            if matches(pattern, name):
-                policy = policy.over(defaults.retention())
-        return policy.over(self.settings.general_retention())
-
     def _committed(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             self.tail.add(batch)
@@ -401,23 +293,3 @@ class Broker:
     def _stopped(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self._failure.done():
             self._failure.set_exception(error)
-
-
-def _log_of(settings: Settings, policy: Callable[[str], Retention]) -> Log:
-    """The engine that the settings ask for, opened. Raises LogRefused."""
-    limits, disk = settings.limits, settings.disk
-    return open_log(
-        Registry(limits.streams),
-        Dedupe(limits.producers, int(limits.producer_idle_s * 1e9), limits.idempotency_keys),
-        policy,
-        memory_bytes=limits.log_bytes,
-        data_dir=settings.data_dir,
-        flush_interval_s=settings.flush_interval_s if settings.durability == "interval" else 0.0,
-        disk=DiskLimits(disk.log_bytes, disk.reserve_bytes, disk.trim_percent, disk.full_percent, disk.survey_s),
-    )
-
-
-def _specificity(policy: tuple[str, object]) -> tuple[int, int, str]:
-    """Sorts patterns from the most specific to the least: fewer wildcards, then more tokens."""
-    tokens = policy[0].split(".")
-    return tokens.count("*") + 100 * tokens.count(">"), -len(tokens), policy[0]

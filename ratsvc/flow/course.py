@@ -129,7 +129,7 @@ class Course:
     def send_away(self, reason: str) -> list[Item]:
         """Ends it: the reader is to come back later, to its place."""
         place = self.cursor
-        return self._finish(Reconnect(place.offset, self._broker.retry_ms(), reason, place.point))
+        return self._finish(Reconnect(place.offset, self._broker.leaving.retry_ms(), reason, place.point))
 
     def is_at_end(self) -> bool:
         """Whether there is nothing left to read."""

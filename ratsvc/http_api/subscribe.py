@@ -70,7 +70,7 @@ class Subscribe:
         reading = parse(name, head, request.query_string, settings)
         if reading.format == "page":
             return await self._page(reading)
-        retry_ms = self._broker.retry_ms()
+        retry_ms = self._broker.leaving.retry_ms()
         encoder = make_format(
             reading.format,
             epoch=self._broker.epoch,
