@@ -32,6 +32,10 @@ Framing = Callable[[Encoding], Encoding]
 """How bytes are framed on a connection."""
 
 
+def _uncounted(size: int) -> None:
+    """What is kept of a batch is nobody's yet."""
+
+
 @dataclass(slots=True, frozen=True)
 class ProducerRef:
     """Who published, and which number the first record has: see `rat.v1.ProducerRef`."""
@@ -82,8 +86,8 @@ class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
-        "trace", "values",
+        "_encoded", "_grew", "_records", "_run", "_sizes", "encoded_size", "events", "keys", "offsets", "size",
+        "stream", "time_ns", "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -114,8 +118,10 @@ class Batch:
         self.size = sum(map(len, records)) if size is None else size
         self.trace = trace
         """What of it is traced, where that is known: else its records' headers say."""
+        self.encoded_size = 0
+        """Bytes of all encodings kept that are not the records' own."""
         self._encoded: dict[Hashable, Encoding] = {}
-        self._cool = False
+        self._grew: Callable[[int], None] | None = _uncounted
 
     @classmethod
     def of_run(
@@ -197,8 +203,11 @@ class Batch:
         data = self._encoded.get(key)
         if data is None:
             data = encode(self)
-            if not self._cool:
+            if self._grew is not None:
                 self._encoded[key] = data
+                if type(data) is bytes or self._records is None:  # a view is then of a record cut from the run
+                    self.encoded_size += len(data)
+                    self._grew(len(data))
         return data
 
     def is_encoded(self, key: Hashable) -> bool:
@@ -210,15 +219,15 @@ class Batch:
         """What is kept of what was made of it, by key."""
         return self._encoded
 
-    @property
-    def encoded_size(self) -> int:
-        """Bytes of all encodings kept that are not the records' own."""
-        return sum(len(data) for data in self._encoded.values() if type(data) is bytes)
+    def count(self, grew: Callable[[int], None]) -> None:
+        """From now on `grew` is called with the bytes of each encoding that is kept."""
+        self._grew = grew
 
     def cool(self) -> None:
         """Lets go of what can be made again; from now on nothing is kept."""
-        self._cool = True
+        self._grew = None
         self._encoded.clear()
+        self.encoded_size = 0
         self.trace = None
 
     def part(self, start: int, stop: int) -> Batch:
@@ -277,7 +286,7 @@ class Told(Batch):
     ) -> None:
         for name in Batch.__slots__:
             setattr(self, name, getattr(batch, name))
-        self._encoded, self._cool = {}, False
+        self._encoded, self._grew, self.encoded_size = {}, _uncounted, 0
         self._batch = batch
         self._point = point
         self._patches = patches

@@ -26,8 +26,8 @@ class Tail:
 
     def __init__(self, max_bytes: int, floor: int = 0) -> None:
         self._max = max_bytes
-        self.batches: deque[tuple[Batch, int]] = deque()
-        """Each with the bytes that it counts for, oldest first."""
+        self.batches: deque[Batch] = deque()
+        """Oldest first."""
         self._of_stream: dict[str, deque[Batch]] = {}
         self.floor = floor
         """Everything after this offset is here."""
@@ -38,18 +38,21 @@ class Tail:
 
     def add(self, batch: Batch) -> None:
         """Takes a batch that was committed and delivered: with the encodings that its readers needed."""
-        cost = batch.size + batch.encoded_size
-        self.batches.append((batch, cost))
+        self.batches.append(batch)
         self._of_stream.setdefault(batch.stream, deque()).append(batch)
-        self.bytes += cost
+        batch.count(self._grew)
+        self._grew(batch.size + batch.encoded_size)
+
+    def _grew(self, size: int) -> None:
+        self.bytes += size
         while self.bytes > self._max and len(self.batches) > 1:
-            old, cost = self.batches.popleft()
+            old = self.batches.popleft()
             of_stream = self._of_stream[old.stream]
             of_stream.popleft()
             if not of_stream:
                 del self._of_stream[old.stream]
+            self.bytes -= old.size + old.encoded_size
             old.cool()
-            self.bytes -= cost
             self.floor = old.last
 
     def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch]:

@@ -30,7 +30,7 @@ async def memory(broker: Broker) -> dict[str, Any]:
     tail = broker.tail
     records = 0
     encodings: Counter[str] = Counter()
-    async for batch in _in_pieces([batch for batch, _ in tail.batches]):
+    async for batch in _in_pieces(list(tail.batches)):
         records += batch.size
         for key, data in batch.encodings.items():
             encodings[str(key[0] if isinstance(key, tuple) else key)] += len(data)

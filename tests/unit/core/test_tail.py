@@ -35,6 +35,22 @@ def test_the_tail_is_bounded_with_its_encodings_and_what_leaves_cools() -> None:
     assert batches[0].encoded_size == 0
 
 
+def test_what_is_made_of_a_batch_that_is_in_the_tail_counts_too() -> None:
+    tail = Tail(100)
+    batches = [batch(i) for i in range(1, 5)]
+    for one in batches:
+        tail.add(one)
+    batches[1].encoded("sse", lambda _: b"y" * 30)
+    assert (tail.bytes, len(tail)) == (70, 4)
+    batches[3].encoded("sse", lambda _: b"y" * 35)
+    assert (tail.bytes, list(tail.batches), tail.floor) == (95, batches[1:], 1)
+    batches[1].encoded("ndjson", lambda _: b"y" * 30)  # it drives itself out
+    assert (tail.bytes, list(tail.batches), tail.floor) == (55, batches[2:], 2)
+    assert not batches[1].encodings
+    batches[3].encoded("ndjson", lambda _: b"y" * 1000)
+    assert list(tail.batches) == batches[3:]  # the newest is always kept
+
+
 def test_one_batch_over_the_bound_is_still_the_tail() -> None:
     tail = Tail(100)
     tail.add(batch(1, 1000))
