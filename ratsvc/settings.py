@@ -88,6 +88,9 @@ class Limits(_Part):
     """The whole log."""
     tail_bytes: Bytes = 16 * MIB
     """The newest records with their encodings, shared by all readers."""
+    history_bytes: Annotated[int, Field(ge=0)] = 32 * MIB
+    """Records read lately from the log, with their encodings, shared by readers who catch up at about the same place;
+    0: each reads and encodes for itself."""
     snapshot_keys: Count = 100_000
     """Keys, with their event types, of the streams that are read with `snapshot=key`: where the newest record of each
     is, is remembered, about 200 bytes a key. Over it such a read is refused."""

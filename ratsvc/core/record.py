@@ -223,6 +223,12 @@ class Batch:
         """From now on `grew` is called with the bytes of each encoding that is kept."""
         self._grew = grew
 
+    def again(self, grew: Callable[[int], None]) -> Batch:
+        """The same records as a batch of its own, of which nothing was made yet; see `count`."""
+        one = Batch(self.stream, self.offsets, self.time_ns, [], self.keys, self.events, None, self.size, self._run)
+        one._records, one._sizes, one._grew = self._records, self._sizes, grew
+        return one
+
     def cool(self) -> None:
         """Lets go of what can be made again; from now on nothing is kept."""
         self._grew = None

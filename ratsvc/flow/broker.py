@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from ratsvc.core.figures import Figures
+from ratsvc.core.history import History
 from ratsvc.core.record import Batch, Draft, Gap
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
@@ -55,6 +56,7 @@ class Broker:
         self.figures = Figures()
         self.hub = Hub(self.log.registry, self.figures)
         self.tail = Tail(limits.tail_bytes, self.log.last_offset)
+        self.history = History(self.log.registry, limits.history_bytes)
         self.snapshots = Snapshots(self.log, self.read, limits.snapshot_keys)
         self.deltas = Deltas(limits.delta_bytes)
         self.turns = Turns()
@@ -225,6 +227,16 @@ class Broker:
             return self.tail.read(streams, after, max_bytes)
         return await self.log.read(streams, after, max_bytes)
 
+    async def catch_up(
+        self, patterns: tuple[str, ...], streams: Sequence[StreamInfo], after: int, max_bytes: int
+    ) -> Sequence[Batch | Gap]:
+        """`read`, for one of the readers of `patterns`, which cover `streams`: they share what the log gave."""
+        if after >= self.tail.floor:
+            return self.tail.read(streams, after, max_bytes)
+        if (known := self.history.read(patterns, after)) is not None:
+            return known
+        return self.history.take(patterns, after, await self.log.read(streams, after, max_bytes))
+
     async def failed(self) -> None:
         """Waits until the writer breaks; raises what broke it. Until then it never returns."""
         await asyncio.shield(self._failure)
@@ -247,6 +259,9 @@ class Broker:
             if self.log.last_offset
             else 0,
             "tail_bytes": self.tail.bytes,
+            "history_bytes": self.history.bytes,
+            "history_hits_total": self.history.hits,
+            "history_misses_total": self.history.misses,
             "queue_records": self._queue.pending_items,
             "queue_bytes": self._queue.pending_bytes,
             "subscriptions": len(self.subscriptions),
@@ -288,6 +303,7 @@ class Broker:
             except TimeoutError:
                 self.hub.tick(monotonic(), self.log.last_offset)
                 self.snapshots.tend()
+                self.history.tend()
                 await self.log.tend()
 
     def _stopped(self, task: asyncio.Task[None]) -> None:

@@ -216,7 +216,7 @@ class Course:
             end = self._broker.log.last_offset
             if not any(info.last_offset > self.position for info in streams):
                 return items
-            found = await self._broker.read(streams, self.position, limit)
+            found = await self._broker.catch_up(self._selection.patterns, streams, self.position, limit)
             if not found:
                 self.position = max(self.position, end)
                 return items
