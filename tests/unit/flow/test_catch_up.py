@@ -1,16 +1,18 @@
-"""Readers who catch up share what they read: each gets what the log has, whatever others read and whatever is removed."""
+"""Readers who catch up share what they read; each gets what the log has, whatever others read and what is removed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ratsvc.core.cursor import Earliest
-from ratsvc.core.record import Batch, Draft, Gap
+from ratsvc.core.record import Batch, Draft, Gap, GapReason, Item
 from ratsvc.core.retention import Retention
 from ratsvc.flow.broker import Broker, ReadRequest
 from tests.unit.flow.filled import broker, drain_items, offsets, put, records
@@ -79,3 +81,59 @@ def test_what_is_shared_is_what_the_log_has(
             asyncio.run(run(data_dir=directory))
     else:
         asyncio.run(run())
+
+
+async def all_read(one: Broker, readers: int) -> list[list[Batch]]:
+    """What each of some readers gets from the beginning, one after the other."""
+    found = []
+    for _ in range(readers):
+        items = await drain_items(one, ReadRequest(("s",), Earliest(), until="now"))
+        found.append([item for item in items if isinstance(item, Batch)])
+    return found
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+    """Where the log is."""
+    return {} if request.param == "memory" else {"data_dir": str(tmp_path / "log")}
+
+
+async def test_from_the_third_reader_on_batches_are_those_of_the_one_before(place: dict[str, object]) -> None:
+    async with broker(limits=SMALL, **place) as one:
+        for _ in range(20):
+            await put(one, "s", 5, 100)
+        first, second, third, fourth = await all_read(one, 4)
+        assert told(first) == told(second) == told(third) == told(fourth)
+        assert len(told(first)) == 100
+        shared = [batch for batch in third if batch.last <= one.tail.floor]
+        assert len(shared) >= 18
+        assert all(any(batch is other for other in fourth) for batch in shared)
+        assert not any(batch is other for batch in shared for other in first)
+        assert one.history.hits > 0
+
+
+async def test_without_a_bound_nothing_is_kept(place: dict[str, object]) -> None:
+    async with broker(limits={**SMALL, "history_bytes": 0}, **place) as one:
+        for _ in range(20):
+            await put(one, "s", 5, 100)
+        found = await all_read(one, 4)
+        assert told(found[0]) == told(found[3])
+        assert (one.history.bytes, len(one.history), one.history.hits) == (0, 0, 0)
+
+
+async def test_a_gap_is_told_to_those_who_would_have_shared_what_is_gone(place: dict[str, object]) -> None:
+    async with broker(limits=SMALL, **place) as one:
+        for _ in range(20):
+            await put(one, "s", 5, 100)
+        await all_read(one, 3)
+        with await one.subscribe(ReadRequest(("s",), Earliest(), until="now")) as subscription:
+            begun = offsets(await subscription.poll() or [])
+            assert begun[0] == 1
+            await one.update("s", Retention(max_records=40))
+            rest: list[Item] = []
+            while items := await subscription.poll():
+                rest += items
+        assert rest[0] == Gap(begun[-1], 60, GapReason.RETENTION)
+        assert offsets(rest) == [*range(61, 101)]
+        await one.purge("s")
+        assert offsets(await drain_items(one, ReadRequest(("s",), Earliest()))) == []
