@@ -105,13 +105,13 @@ class History:
         Returns:
             The same, to be told: what is made of it is kept where others may want it.
         """
-        batches = [one for one in found if isinstance(one, Batch)]
-        if not self._max or not batches or len(batches) < len(found):
+        last = found[-1] if found else None
+        if not self._max or not isinstance(last, Batch):
             return found
         noted = self._around(names, after)
-        stretch = _Stretch(names, after, batches[-1].last)
+        stretch = _Stretch(names, after, last.last)
         if noted is not None:
-            if noted.batches or not self._keep(stretch, batches):
+            if noted.batches or not self._keep(stretch, found):
                 return found
             if noted.after == after:
                 self._drop(noted)
@@ -144,18 +144,22 @@ class History:
         self._used.move_to_end(found)
         return found
 
-    def _keep(self, stretch: _Stretch, batches: Sequence[Batch]) -> bool:
-        """Puts batches into a stretch; False when one of their streams is not there any more."""
-        grew = partial(self._grew, stretch)
-        for batch in batches:
-            info = self._registry.find(batch.stream)
-            if info is None:
+    def _keep(self, stretch: _Stretch, found: Sequence[Batch | Gap]) -> bool:
+        """Puts batches into a stretch; False when one of their streams is not there any more, or some are damaged."""
+        grew, firsts = partial(self._grew, stretch), stretch.firsts
+        for batch in found:
+            if isinstance(batch, Gap):
                 return False
-            stretch.firsts.setdefault(batch.stream, (info, batch.first))
+            if batch.stream not in firsts:
+                info = self._registry.find(batch.stream)
+                if info is None:
+                    return False
+                firsts[batch.stream] = info, batch.first
             stretch.batches.append(batch.again(grew))
-            labels = [one for one in (batch.keys, batch.events) if one]
             stretch.size += BATCH_BYTES + batch.size + 4 * len(batch)
-            stretch.size += sum(getsizeof(column) + sum(map(getsizeof, column)) for column in labels)
+            for labels in (batch.keys, batch.events):
+                if labels:
+                    stretch.size += getsizeof(labels) + sum(map(getsizeof, labels))
         return True
 
     def _grew(self, stretch: _Stretch, size: int) -> None:

@@ -27,7 +27,7 @@ MAX_AWAITS = 50
 async def memory(broker: Broker) -> dict[str, Any]:
     """Bytes and counts of every part that holds something, with its limit where it has one."""
     limits, figures, stats = broker.settings.limits, broker.figures, broker.stats()
-    tail = broker.tail
+    tail, history = broker.tail, broker.history
     records = 0
     encodings: Counter[str] = Counter()
     async for batch in _in_pieces(list(tail.batches)):
@@ -59,6 +59,7 @@ async def memory(broker: Broker) -> dict[str, Any]:
             "producers": stats["producers"],
         },
         "tail": {"batches": len(tail), "bytes": records, "counted_bytes": tail.bytes, "max_bytes": limits.tail_bytes},
+        "history": {"stretches": len(history), "counted_bytes": history.bytes, "max_bytes": limits.history_bytes},
         "encodings": {"bytes": sum(encodings.values()), "by_format": dict(encodings)},
         "connections": {
             "http": len(connections),
