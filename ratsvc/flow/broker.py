@@ -232,7 +232,7 @@ class Broker:
     ) -> Sequence[Batch | Gap]:
         """`read`, for one of the readers of `patterns`, which cover `streams`: they share what the log gave."""
         if after >= self.tail.floor:
-            return self.tail.read(streams, after, max_bytes)
+            return await self.read(streams, after, max_bytes)
         if (known := self.history.read(patterns, after)) is not None:
             return known
         return self.history.take(patterns, after, await self.log.read(streams, after, max_bytes))
