@@ -53,7 +53,7 @@ class Draft:
     events: list[str] | None = None
     """One a record, "" where it has none; None when none has."""
     values: list[object] | None = None
-    """The decoded values, where the check made them anyway."""
+    """The decoded values, where a check made them anyway."""
     producer: ProducerRef | None = None
     flushed: bool = False
     """Whether it must be on disk before it is acknowledged, whatever the log's own durability."""
@@ -82,8 +82,8 @@ class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_cool", "_encoded", "_records", "_run", "_sizes", "events", "keys", "offsets", "size", "stream", "time_ns",
-        "trace", "values",
+        "_cool", "_encoded", "_records", "_run", "_settled", "_sizes", "events", "keys", "offsets", "size", "stream",
+        "time_ns", "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +115,7 @@ class Batch:
         self.trace = trace
         """What of it is traced, where that is known: else its records' headers say."""
         self._encoded: dict[Hashable, Encoding] = {}
-        self._cool = False
+        self._cool = self._settled = False
 
     @classmethod
     def of_run(
@@ -130,7 +130,7 @@ class Batch:
     ) -> Batch:
         """A batch whose records, of these sizes, are there as their run alone."""
         batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run, sizes=sizes)
-        batch._records = None
+        batch._records, batch._settled = None, True
         return batch
 
     def __len__(self) -> int:
@@ -171,7 +171,7 @@ class Batch:
     def settle(self) -> None:
         """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
         alone, large ones as objects alone."""
-        self.values = None
+        self.values, self._settled = None, True
         records = self._records
         if records is None:
             return
@@ -181,6 +181,15 @@ class Batch:
             self._records = None
         else:
             self._run = self._sizes = None
+
+    def decoded(self, decode: Callable[[Batch], list[object]]) -> list[object]:
+        """The values: made by `decode` where they are not there; of small records kept until it is settled."""
+        values = self.values
+        if values is None:
+            values = decode(self)
+            if not self._settled and self.size <= MAX_JOINED_BYTES * len(values):
+                self.values = values
+        return values
 
     @property
     def first(self) -> int:
