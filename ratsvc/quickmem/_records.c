@@ -1,12 +1,13 @@
 /* Serialised `rat.v1.Record` messages, checked without making an object of what is in them.
 
-   `tails` goes over records that begin with a head and a packed value (see `framing`) and checks each value against
-   the value model: one MessagePack document, text that is UTF-8, string keys, no extension type, the bounds of
-   `limits`. It never refuses: None means that the exact check, in Python, has to look, and that one decides and says
+   `tails` and `run` go over records that begin with a head and a packed value (see `framing`) and check each value
+   against the value model: one MessagePack document, text that is UTF-8, string keys, no extension type, the bounds of
+   `limits`. They never refuse: None means that the exact check, in Python, has to look, and that one decides and says
    why. So this check may be narrower than the value model (timestamps are extension types), and is never wider.
+   `tails` takes records one by one; `run` takes them as they are in a message, and leaves them there.
 
    Of the bytes nothing is trusted: what is read lies before `end`, lengths are compared with what is left before they
-   are added, and nothing recurses. Cost: 0.03 us a record of 90 bytes; decoding one takes ten times as long. */
+   are added, and nothing recurses. Cost: 0.07 us a record of 90 bytes; decoding one takes five times as long. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -162,11 +163,35 @@ tail_of(const uint8_t *at, const uint8_t *end, const Bounds *bounds)
     return tail;
 }
 
-static int
-set_tail(PyObject *found, Py_ssize_t index, const uint8_t *tail, const uint8_t *end)
+/* Puts what follows a record's value into `*found`, a list of `count` that is made when first something does. */
+static bool
+note_tail(PyObject **found, Py_ssize_t count, Py_ssize_t index, const uint8_t *tail, const uint8_t *end)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)tail, end - tail);
-    return bytes ? PyList_SetItem(found, index, bytes) : -1;
+    if (tail == end && !*found)
+        return true;
+    Py_ssize_t from = index;
+    if (!*found) {
+        if (!(*found = PyList_New(count)))
+            return false;
+        from = 0;
+    }
+    for (; from <= index; from++) {
+        PyObject *bytes = PyBytes_FromStringAndSize((const char *)tail, from < index ? 0 : end - tail);
+        if (!bytes || PyList_SetItem(*found, from, bytes) < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool
+read_bounds(Bounds *bounds, Py_ssize_t depth, Py_ssize_t nodes, Py_ssize_t map_keys, Py_ssize_t key_bytes)
+{
+    if (depth < 0 || depth > MOST_LEVELS || nodes < 0 || map_keys < 0 || key_bytes < 0) {
+        PyErr_Format(PyExc_ValueError, "bounds must be at least 0, and depth at most %d", MOST_LEVELS);
+        return false;
+    }
+    *bounds = (Bounds){(size_t)depth, (size_t)nodes, (size_t)map_keys, (size_t)key_bytes};
+    return true;
 }
 
 PyDoc_STRVAR(tails_doc,
@@ -177,15 +202,13 @@ PyDoc_STRVAR(tails_doc,
 static PyObject *
 tails(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *records;
+    PyObject *records, *found = NULL;
     Py_ssize_t depth, nodes, map_keys, key_bytes;
-    if (!PyArg_ParseTuple(args, "O!nnnn:tails", &PyList_Type, &records, &depth, &nodes, &map_keys, &key_bytes))
+    Bounds bounds;
+    if (!PyArg_ParseTuple(args, "O!nnnn:tails", &PyList_Type, &records, &depth, &nodes, &map_keys, &key_bytes)
+        || !read_bounds(&bounds, depth, nodes, map_keys, key_bytes))
         return NULL;
-    if (depth < 0 || depth > MOST_LEVELS || nodes < 0 || map_keys < 0 || key_bytes < 0)
-        return PyErr_Format(PyExc_ValueError, "bounds must be at least 0, and depth at most %d", MOST_LEVELS);
-    Bounds bounds = {(size_t)depth, (size_t)nodes, (size_t)map_keys, (size_t)key_bytes};
-    Py_ssize_t count = PyList_Size(records), plain = 0;
-    PyObject *found = NULL;
+    Py_ssize_t count = PyList_Size(records);
     for (Py_ssize_t i = 0; i < count; i++) {
         char *record;
         Py_ssize_t size;
@@ -197,18 +220,7 @@ tails(PyObject *Py_UNUSED(module), PyObject *args)
             Py_XDECREF(found);
             Py_RETURN_NONE;
         }
-        if (tail == end && !found) {
-            plain++;
-            continue;
-        }
-        if (!found) {
-            if (!(found = PyList_New(count)))
-                return NULL;
-            for (Py_ssize_t before = 0; before < plain; before++)
-                if (set_tail(found, before, end, end) < 0)
-                    goto fail;
-        }
-        if (set_tail(found, i, tail, end) < 0)
+        if (!note_tail(&found, count, i, tail, end))
             goto fail;
     }
     return found ? found : PyList_New(0);
@@ -217,7 +229,109 @@ fail:
     return NULL;
 }
 
+/* Goes over a field of a message that is not one of `tag`; NULL when it is in another form, broken, or a group. */
+static const uint8_t *
+skip_other(const uint8_t *at, const uint8_t *end, uint8_t tag)
+{
+    uint64_t parts[2]; /* The tag, and a value or length. */
+    for (int part = 0;; part++) {
+        unsigned shift = 0;
+        for (parts[part] = 0; ; shift += 7) {
+            if (at == end || shift > 63)
+                return NULL;
+            parts[part] |= (uint64_t)(*at & 0x7F) << shift;
+            if (!(*at++ & 0x80))
+                break;
+        }
+        unsigned type = parts[0] & 7;
+        if (parts[0] >> 3 == tag >> 3)
+            return NULL;
+        if (part == 1 && type == 0)
+            return at;
+        if (part == 1 || type == 1 || type == 5) {
+            uint64_t size = part == 1 ? parts[1] : type == 1 ? 8 : 4;
+            return size > (uint64_t)(end - at) ? NULL : at + size;
+        }
+        if (type != 0 && type != 2)
+            return NULL;
+    }
+}
+
+PyDoc_STRVAR(run_doc,
+"run(message, tag, most, joined, depth, nodes, map_keys, key_bytes, /)\n--\n\n"
+"The records of a message, which are its fields of `tag`, in one piece: the rest of the message, their run, the size of\n"
+"each (unsigned ints, native), the sum of the sizes, and what `tails` gives.\n\n"
+"None where that gives None, when there are no records, they are not in one piece or larger than `joined` bytes on\n"
+"average, or one is larger than `most`.");
+
+static PyObject *
+run(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    char *message;
+    Py_ssize_t length_of_message, most, joined, depth, nodes, map_keys, key_bytes;
+    unsigned char tag;
+    Bounds bounds;
+    if (!PyArg_ParseTuple(args, "y#bnnnnnn:run", &message, &length_of_message, &tag, &most, &joined, &depth, &nodes,
+                          &map_keys, &key_bytes)
+        || !read_bounds(&bounds, depth, nodes, map_keys, key_bytes))
+        return NULL;
+    const uint8_t *begin = (const uint8_t *)message, *end = begin + length_of_message;
+    const uint8_t *first = NULL, *last = NULL;
+    Py_ssize_t count = 0, total = 0;
+    for (const uint8_t *at = begin; at < end;) {
+        if (*at != tag) {
+            if (!(at = skip_other(at, end, tag)))
+                Py_RETURN_NONE;
+            continue;
+        }
+        if (!first)
+            first = at;
+        else if (at != last)
+            Py_RETURN_NONE;
+        Py_ssize_t size = (Py_ssize_t)length(&at, end, tag);
+        if (!size || size > most)
+            Py_RETURN_NONE;
+        last = at += size;
+        total += size;
+        count++;
+    }
+    if (!count || total / count > joined || (size_t)count > PY_SSIZE_T_MAX / sizeof(unsigned))
+        Py_RETURN_NONE;
+
+    PyObject *found = NULL, *sizes = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(unsigned));
+    if (!sizes)
+        return NULL;
+    unsigned *next = (unsigned *)PyBytes_AsString(sizes);
+    const uint8_t *at = first;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        size_t size = length(&at, last, tag);
+        const uint8_t *tail = tail_of(at, at + size, &bounds);
+        if (!tail) {
+            Py_XDECREF(found);
+            Py_DECREF(sizes);
+            Py_RETURN_NONE;
+        }
+        *next++ = (unsigned)size;
+        at += size;
+        if (!note_tail(&found, count, i, tail, at))
+            goto fail;
+    }
+    if (!found && !(found = PyList_New(0)))
+        goto fail;
+    PyObject *rest = PyBytes_FromStringAndSize(NULL, (first - begin) + (end - last));
+    if (!rest)
+        goto fail;
+    memcpy(PyBytes_AsString(rest), begin, (size_t)(first - begin));
+    memcpy(PyBytes_AsString(rest) + (first - begin), last, (size_t)(end - last));
+    return Py_BuildValue("Ny#NnN", rest, (const char *)first, (Py_ssize_t)(last - first), sizes, total, found);
+fail:
+    Py_XDECREF(found);
+    Py_DECREF(sizes);
+    return NULL;
+}
+
 static PyMethodDef methods[] = {
+    {"run", run, METH_VARARGS, run_doc},
     {"tails", tails, METH_VARARGS, tails_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -9,11 +9,13 @@ core).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ratsvc.core.record import Batch
+from ratsvc.core.record import MAX_JOINED_BYTES, Batch
+from ratsvc.core.run import TAG
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
     MAX_HEADERS,
@@ -95,6 +97,37 @@ def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None
         if found is not None:
             return Columns(found if keep else None, keys, events)
     return _parse_each(raw, keep)
+
+
+@dataclass(slots=True)
+class Taken:
+    """The records of a message, checked, in one piece."""
+
+    rest: bytes
+    """The message without them."""
+    run: bytes
+    sizes: array[int]
+    """Of the records, in bytes."""
+    size: int
+    """Of all records."""
+    columns: Columns
+
+
+def take_run(message: bytes, limits: ValueLimits) -> Taken | None:
+    """Takes the records, its fields 2, out of a message, without making an object of each: 0.08 µs a plain record.
+
+    None where `parse_records` has to look at them, and where they are large or not beside one another.
+    """
+    if compiled is None:
+        return None
+    found = compiled.run(
+        message, TAG, limits.value_bytes, MAX_JOINED_BYTES, DEPTH, NODES, MAP_KEYS, KEY_BYTES
+    )  # fmt: skip
+    if found is None:
+        return None
+    rest, run, sizes, size, tails = found
+    columns = label_columns(tails)
+    return None if columns is None else Taken(rest, run, array("I", sizes), size, Columns(None, *columns))
 
 
 def values(batch: Batch) -> list[object]:
