@@ -56,7 +56,7 @@ class Draft:
     """
 
     __slots__ = (
-        "_records", "_run", "_sizes", "events", "flushed", "journey", "keys", "producer", "size", "stream", "trace",
+        "_records", "_sizes", "events", "flushed", "journey", "keys", "producer", "run", "size", "stream", "trace",
         "values",
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ class Draft:
     ) -> None:
         self.stream = stream
         self._records = records
-        self._run = run
+        self.run = run
         self._sizes = sizes
         self.keys = keys
         self.events = events
@@ -98,19 +98,14 @@ class Draft:
     def records(self) -> list[bytes]:
         """Each a serialised `rat.v1.Record`."""
         if self._records is None:
-            assert self._run is not None
+            assert self.run is not None
             assert self._sizes is not None
-            self._records = cut(self._run, self._sizes)
+            self._records = cut(self.run, self._sizes)
         return self._records
-
-    @property
-    def run(self) -> bytes | None:
-        """The records in one piece, where they came so."""
-        return self._run
 
     def rewrite(self, records: list[bytes]) -> None:
         """Puts these in the records' place, one for each: what was known of the bytes of those is forgotten."""
-        self._records, self._run, self._sizes = records, None, None
+        self._records, self.run, self._sizes = records, None, None
         self.size = sum(map(len, records))
 
     def batch(self, offsets: range, time_ns: int, make: Callable[..., Batch] | None = None) -> Batch:
@@ -123,7 +118,7 @@ class Draft:
         dropped = len(self) - len(offsets)
         if not dropped:
             return make(
-                self.stream, offsets, time_ns, self._records, self.keys, self.events, self.values, self.size, self._run,
+                self.stream, offsets, time_ns, self._records, self.keys, self.events, self.values, self.size, self.run,
                 self.trace, self._sizes,
             )  # fmt: skip
         return make(
