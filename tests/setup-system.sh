@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python packages, where it may: Debian's chromium, curl, jq, strace, faketime and
-# nginx, npm packages, and with Go the examples and grpcurl.
+# Installs what the tests need beside Python packages, where it may: Debian's chromium, curl, jq, strace, faketime,
+# nginx and gcc, npm packages, and with Go the examples and grpcurl.
 # Where it may not, the tests that need them say so when they skip. Arguments name more commands: Firefox and WebKit, which
 # are large, are installed by make browser-test alone.
 set -u
@@ -34,6 +34,17 @@ for command in curl jq strace faketime nginx "$@"; do
     fi
   fi
 done
+if [ -x .venv/bin/python ] && ! .venv/bin/python -c 'import ratsvc.quickmem._records' 2>/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing gcc and Python's headers, and compiling the check of records"
+    { apt-get update -qq &&
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev &&
+      RATSVC_COMPILE=always .venv/bin/python -m pip install -q --no-deps -e .; } \
+      >/dev/null 2>&1 || echo "note: it could not be compiled: records are checked in Python, and the tests of the compiled check are skipped"
+  else
+    echo "note: no C compiler with Python's headers, and no right to install them: the tests of the compiled check are skipped"
+  fi
+fi
 if ! command -v npm >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing nodejs and npm"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; } \

@@ -19,6 +19,7 @@ from rich.table import Table
 from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
 from ratsvc.bench.scenarios import Options, Result
 from ratsvc.cli import UsageError
+from ratsvc.quickmem import wire
 
 DEFAULTS = Options()
 
@@ -60,7 +61,9 @@ def bench(
         records, batch, value_bytes, readers, rounds, rate, seconds, file_mib, idle_readers, place, durability, pairs
     )
     console = Console(width=None if sys.stdout.isatty() else 132)
-    console.print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", style="dim")
+    checked = "C" if wire.COMPILED else "Python"
+    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    console.print(f"{machine}, records checked in {checked}", style="dim")
     results: list[Result] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -8,7 +8,8 @@ async for record in Consumer("http://127.0.0.1:8080", "prices"):
 """
 
 from ratsvc.client.consumer import Consumer, GapSeen, Received
-from ratsvc.client.producer import Delivered, Producer
+from ratsvc.client.outbox import Delivered
+from ratsvc.client.producer import Producer
 from ratsvc.client.sync import SyncConsumer, SyncProducer
 
 __all__ = ["Consumer", "Delivered", "GapSeen", "Producer", "Received", "SyncConsumer", "SyncProducer"]

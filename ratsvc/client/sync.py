@@ -13,7 +13,8 @@ from typing import Any, Self
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.client.consumer import Consumer, GapSeen, Received
-from ratsvc.client.producer import Delivered, Producer
+from ratsvc.client.outbox import Delivered
+from ratsvc.client.producer import Producer
 from ratsvc.client.sources import Uploadable
 
 BUFFERED_RECORDS = 1_000

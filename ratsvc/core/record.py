@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -45,49 +45,104 @@ class ProducerRef:
     sequence: int
 
 
-@dataclass(slots=True)
 class Draft:
-    """The records of one publish, checked, without offsets."""
+    """The records of one publish, checked, without offsets.
 
-    stream: str
-    records: list[bytes]
-    """Each a serialised `rat.v1.Record`."""
-    keys: list[str] | None = None
-    """One a record, "" where it has none; None when none has."""
-    events: list[str] | None = None
-    """One a record, "" where it has none; None when none has."""
-    values: list[object] | None = None
-    """The decoded values, where the check made them anyway."""
-    producer: ProducerRef | None = None
-    flushed: bool = False
-    """Whether it must be on disk before it is acknowledged, whatever the log's own durability."""
-    run: bytes | None = None
-    """The records as they came, where they came as one run."""
-    size: int = field(default=0)
-    """Bytes of all records."""
-    sizes: list[int] | None = None
-    """Of each record, where they are known."""
-    journey: Journey | None = None
-    """What is told of it, where its publisher asked."""
-    trace: Traced | None = None
-    """What of it is traced."""
+    Args:
+        records: each a serialised `rat.v1.Record`; None where there is their `run` alone, with their `sizes`.
+        keys: one a record, "" where it has none; None when none has.
+        events: as the keys.
+        values: the decoded values, where a check made them anyway.
+        flushed: whether it must be on disk before it is acknowledged, whatever the log's own durability.
+        run: the records as they came, where they came as one run.
+        size: bytes of all records, where they were counted.
+        sizes: bytes of each record, where they are known.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.size:
-            self.size = sum(map(len, self.records))
+    __slots__ = (
+        "_records", "_sizes", "events", "flushed", "journey", "keys", "producer", "run", "size", "stream", "trace",
+        "values",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: str,
+        records: list[bytes] | None,
+        keys: list[str] | None = None,
+        events: list[str] | None = None,
+        values: list[object] | None = None,
+        producer: ProducerRef | None = None,
+        *,
+        flushed: bool = False,
+        run: bytes | None = None,
+        size: int | None = None,
+        sizes: list[int] | array[int] | None = None,
+    ) -> None:
+        self.stream = stream
+        self._records = records
+        self.run = run
+        self._sizes = sizes
+        self.keys = keys
+        self.events = events
+        self.values = values
+        self.producer = producer
+        self.flushed = flushed
+        self.size = sum(sizes or map(len, records or ())) if size is None else size
+        self.journey: Journey | None = None
+        """What is told of it, where its publisher asked."""
+        self.trace: Traced | None = None
+        """What of it is traced."""
+
+    def __len__(self) -> int:
+        known = self._sizes if self._records is None else self._records
+        assert known is not None
+        return len(known)
+
+    @property
+    def records(self) -> list[bytes]:
+        """Each a serialised `rat.v1.Record`."""
+        if self._records is None:
+            assert self.run is not None
+            assert self._sizes is not None
+            self._records = cut(self.run, self._sizes)
+        return self._records
 
     def rewrite(self, records: list[bytes]) -> None:
         """Puts these in the records' place, one for each: what was known of the bytes of those is forgotten."""
-        self.records, self.run, self.sizes = records, None, None
+        self._records, self.run, self._sizes = records, None, None
         self.size = sum(map(len, records))
+
+    def batch(self, offsets: range, time_ns: int, make: Callable[..., Batch] | None = None) -> Batch:
+        """Its last records, as many as there are offsets, as a batch.
+
+        Args:
+            make: takes what `Batch` does.
+        """
+        make = Batch if make is None else make
+        dropped = len(self) - len(offsets)
+        if not dropped:
+            return make(
+                self.stream, offsets, time_ns, self._records, self.keys, self.events, self.values, self.size, self.run,
+                self.trace, self._sizes,
+            )  # fmt: skip
+        return make(
+            self.stream,
+            offsets,
+            time_ns,
+            self.records[dropped:],
+            self.keys[dropped:] if self.keys else None,
+            self.events[dropped:] if self.events else None,
+            self.values[dropped:] if self.values else None,
+            trace=self.trace,
+        )
 
 
 class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_encoded", "_grew", "_records", "_run", "_sizes", "encoded_size", "events", "keys", "offsets", "size",
-        "stream", "time_ns", "trace", "values",
+        "_encoded", "_grew", "_records", "_run", "_settled", "_sizes", "encoded_size", "events", "keys", "offsets",
+        "size", "stream", "time_ns", "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +150,7 @@ class Batch:
         stream: str,
         offsets: Sequence[int],
         time_ns: int,
-        records: list[bytes],
+        records: list[bytes] | None,
         keys: list[str] | None = None,
         events: list[str] | None = None,
         values: list[object] | None = None,
@@ -108,20 +163,21 @@ class Batch:
         self.offsets = offsets
         """A `range` when consecutive."""
         self.time_ns = time_ns
-        self._records: list[bytes] | None = records
+        self._records = records
         self._run = run
         self._sizes = sizes
         self.keys = keys
         self.events = events
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
-        self.size = sum(map(len, records)) if size is None else size
+        self.size = sum(sizes or map(len, records or ())) if size is None else size
         self.trace = trace
         """What of it is traced, where that is known: else its records' headers say."""
         self.encoded_size = 0
         """Bytes of all encodings kept that are not the records' own."""
         self._encoded: dict[Hashable, Encoding] = {}
         self._grew: Callable[[int], None] | None = _uncounted
+        self._settled = False
 
     @classmethod
     def of_run(
@@ -135,8 +191,8 @@ class Batch:
         events: list[str] | None = None,
     ) -> Batch:
         """A batch whose records, of these sizes, are there as their run alone."""
-        batch = cls(stream, offsets, time_ns, [], keys, events, None, sum(sizes), run, sizes=sizes)
-        batch._records = None
+        batch = cls(stream, offsets, time_ns, None, keys, events, run=run, sizes=sizes)
+        batch._settled = True
         return batch
 
     def __len__(self) -> int:
@@ -177,7 +233,7 @@ class Batch:
     def settle(self) -> None:
         """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
         alone, large ones as objects alone."""
-        self.values = None
+        self.values, self._settled = None, True
         records = self._records
         if records is None:
             return
@@ -187,6 +243,15 @@ class Batch:
             self._records = None
         else:
             self._run = self._sizes = None
+
+    def decoded(self, decode: Callable[[Batch], list[object]]) -> list[object]:
+        """The values: made by `decode` where they are not there; of small records kept until it is settled."""
+        values = self.values
+        if values is None:
+            values = decode(self)
+            if not self._settled and self.size <= MAX_JOINED_BYTES * len(values):
+                self.values = values
+        return values
 
     @property
     def first(self) -> int:
@@ -225,8 +290,11 @@ class Batch:
 
     def again(self, grew: Callable[[int], None]) -> Batch:
         """The same records as a batch of its own, of which nothing was made yet; see `count`."""
-        one = Batch(self.stream, self.offsets, self.time_ns, [], self.keys, self.events, None, self.size, self._run)
-        one._records, one._sizes, one._grew = self._records, self._sizes, grew
+        one = Batch(
+            self.stream, self.offsets, self.time_ns, self._records, self.keys, self.events, None, self.size, self._run,
+            None, self._sizes,
+        )  # fmt: skip
+        one._settled, one._grew = True, grew
         return one
 
     def cool(self) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import add, sub
 
-_TAG = b"\x12"  # field 2, length-delimited
+TAG = 0x12
+"""Field 2, length-delimited."""
 
 
 def varint(number: int) -> bytes:
@@ -26,7 +27,7 @@ def varint(number: int) -> bytes:
 
 def head(size: int) -> bytes:
     """What stands before a record of `size` bytes: the tag, and the size as a varint."""
-    return _TAG + varint(size)
+    return bytes([TAG]) + varint(size)
 
 
 _HEADS = [head(size) for size in range(4096)]

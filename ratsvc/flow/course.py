@@ -5,7 +5,8 @@ gap; the records after its place that pass its filters, of little over `limits.r
 there are no more: its limit, its `until`, the end of its streams, or that it is to come back later. It knows the place
 that a reader comes back to (`cursor`) after each. It holds no records of its own.
 
-It waits for nothing but reads: when a step is made, and what becomes of a reader that has caught up, is `follow`'s.
+It waits for nothing but what it reads: when a step is made, and what becomes of a reader that has caught up, is
+`follow`'s.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Sequencer:
     def publish(self, draft: Draft) -> asyncio.Future[Ack]:
         """Queues a publish. Never waits."""
         done: asyncio.Future[Ack] = self._loop.create_future()
-        self._queue.push(_Publish(draft, done, perf_counter()), draft.size, len(draft.records))
+        self._queue.push(_Publish(draft, done, perf_counter()), draft.size, len(draft))
         self._rouse()
         return done
 
@@ -237,7 +237,7 @@ class Sequencer:
         self, draft: Draft, offset: int, now: int, uptime: int, claims: list[Claim]
     ) -> tuple[Ack, Batch | None]:
         """Where a publish goes: its acknowledgement, and the batch of its new records if there are any."""
-        dedupe, count, ref = self._log.dedupe, len(draft.records), draft.producer
+        dedupe, count, ref = self._log.dedupe, len(draft), draft.producer
         dropped, first = dedupe.duplicates(ref, count, uptime) if ref else (0, 0)
         if dropped == count:
             return Ack(first, first + count - 1 if first else 0, 0, count), None
@@ -245,20 +245,8 @@ class Sequencer:
         if info.ended:
             raise StreamEnded(f"stream {draft.stream!r} was ended and takes no more records", field="stream")
         last = offset + count - dropped - 1
-        make = Batch if draft.journey is None else partial(FollowedBatch, draft.journey)
-        batch = make(
-            draft.stream,
-            range(offset, last + 1),
-            now,
-            draft.records[dropped:] if dropped else draft.records,
-            draft.keys[dropped:] if draft.keys and dropped else draft.keys,
-            draft.events[dropped:] if draft.events and dropped else draft.events,
-            draft.values[dropped:] if draft.values and dropped else draft.values,
-            None if dropped else draft.size,
-            None if dropped else draft.run,
-            draft.trace,
-            None if dropped else draft.sizes,
-        )
+        make = None if draft.journey is None else partial(FollowedBatch, draft.journey)
+        batch = draft.batch(range(offset, last + 1), now, make)
         if ref is not None:
             claims.append(Claim(ref, ref.sequence + dropped, count - dropped, offset))
             dedupe.claim(claims[-1], uptime)

@@ -2,12 +2,14 @@
 
 `repeated Record` and `repeated bytes` look the same on the wire (protobuf encoding guide), so a message type of our
 own, with the fields of `rat.v1.PublishRequest`, gives the records as bytes without making an object for each. Another,
-without the records, has them as unknown fields, which protobuf keeps as they came: their run.
-Cost: 0.03 µs a record and 8 µs (256 records of 90 bytes).
+without the records, has them as unknown fields, which protobuf keeps as they came: their run. Where the compiled check
+takes the records, they stay the run that they are.
+Cost: 0.08 µs a record and 4 µs, the check included; without the compiled one 0.03 µs and 8 µs, without a check.
 """
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from ratsvc.core.record import MAX_JOINED_BYTES, ProducerRef
 from ratsvc.core.run import is_run
 from ratsvc.errors import InvalidArgument, InvalidValue
 from ratsvc.names import check_producer_id
+from ratsvc.quickmem import ValueLimits, wire
 
 MAX_SEQUENCE = 2**63 - 1
 
@@ -52,31 +55,40 @@ class Envelope:
     """A publish request: its records are serialised `rat.v1.Record` messages."""
 
     stream: str
-    records: list[bytes]
-    sizes: list[int]
-    """Of the records, in bytes."""
-    run: bytes | None
-    """The records as one run, where they are small and came as one."""
     producer: ProducerRef | None
     durability: int
+    records: list[bytes] | None
+    """None where they are checked, and there as their run alone."""
+    run: bytes | None
+    """The records as one run, where they are small and came as one."""
+    sizes: list[int] | array[int]
+    """Of the records, in bytes."""
+    size: int
+    """Of all records, in bytes."""
+    columns: wire.Columns | None = None
+    """What the check of the records found, where it was made."""
 
 
-def parse(data: bytes) -> Envelope:
-    """Reads a serialised `rat.v1.PublishRequest`.
+def parse(data: bytes, limits: ValueLimits) -> Envelope:
+    """Reads a serialised `rat.v1.PublishRequest`, and checks its records where that can be done at once.
 
     Raises:
         InvalidValue: it is not one.
         InvalidArgument: its producer breaks a rule.
     """
+    taken = wire.take_run(data, limits)
     try:
-        message = _Envelope.FromString(data)
+        message = _Envelope.FromString(data) if taken is None else _Rest.FromString(taken.rest)
     except DecodeError:
         raise InvalidValue("malformed PublishRequest") from None
+    stream, durability = message.stream, message.durability
     ref = _producer(message.producer) if message.HasField("producer") else None
+    if taken is not None:
+        return Envelope(stream, ref, durability, None, taken.run, taken.sizes, taken.size, taken.columns)
     records = message.records[:]
     sizes = list(map(len, records))
     run = _run(data, sizes) if len(data) <= MAX_JOINED_BYTES * len(records) else None
-    return Envelope(message.stream, records, sizes, run, ref, message.durability)
+    return Envelope(stream, ref, durability, records, run, sizes, sum(sizes))
 
 
 def _run(data: bytes, sizes: list[int]) -> bytes | None:

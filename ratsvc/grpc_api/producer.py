@@ -111,22 +111,22 @@ class Producer:
     def _draft(self, data: bytes, stream_before: str) -> Draft:
         if len(data) > self._limits.request_bytes:
             raise TooLarge(f"the request has {len(data)} bytes; at most {self._limits.request_bytes} are taken")
-        envelope = parse(data)
+        envelope = parse(data, self._checks)
         stream = check_name(envelope.stream or stream_before)
-        records = envelope.records
-        if not 1 <= len(records) <= self._limits.batch_records:
-            if not records:
+        count = len(envelope.sizes)
+        if not 1 <= count <= self._limits.batch_records:
+            if not count:
                 raise InvalidArgument("records must not be empty", field="records")
             most = self._limits.batch_records
-            raise TooLarge(f"records has {len(records)} items; at most {most} are taken", field="records")
+            raise TooLarge(f"records has {count} items; at most {most} are taken", field="records")
         if envelope.durability not in _DURABILITIES:
             raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
-        columns = wire.parse_records(records, self._checks, envelope.sizes)
+        columns = envelope.columns or wire.parse_records(envelope.records or [], self._checks, list(envelope.sizes))
         return Draft(
-            stream, records, columns.keys, columns.events, columns.values, envelope.producer,
-            flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=sum(envelope.sizes),
+            stream, envelope.records, columns.keys, columns.events, columns.values, envelope.producer,
+            flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=envelope.size,
             sizes=envelope.sizes,
         )  # fmt: skip
 

@@ -31,7 +31,7 @@ def own_contexts(draft: Draft, most: int) -> tuple[list[TraceContext], bool]:
             having += 1
             if len(found) < most:
                 found[context] = None
-    return list(found), having == len(draft.records)
+    return list(found), having == len(draft)
 
 
 def sampled_contexts(batch: Batch) -> Iterable[TraceContext]:

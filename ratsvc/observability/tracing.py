@@ -103,7 +103,7 @@ class Tracing:
         under = [one for one in own if one.sampled]
         if span is not None and context is not None:
             span.set_attribute("messaging.destination.name", draft.stream)
-            span.set_attribute("messaging.batch.message_count", len(draft.records))
+            span.set_attribute("messaging.batch.message_count", len(draft))
             draft.trace = Traced(context, tuple(under if all_own else [context, *under]))
         elif under:
             draft.trace = Traced(None, tuple(under))

@@ -1,17 +1,21 @@
 """Serialised `rat.v1.Record` messages, taken apart and put together mostly without protobuf objects.
 
-Nearly all records are *plain*: a packed value in canonical form and nothing else; they are found, cut, decoded
-and checked in C. A key, event or headers after the value cost little more (see `framing`). All else goes
-through protobuf, which decides. Costs are given for documents of four fields and 82 bytes (msgspec 0.22,
-Python 3.11, one core).
+Nearly all records are *plain*: a packed value in canonical form and nothing else; they are checked in C, by the
+compiled `_records`, or, where that is not there, found, cut, decoded and checked with msgspec and tables (0.35 µs
+instead of 0.07). A key, event or headers after the value cost little more (see `framing`). All else goes through
+protobuf, which decides. Costs are given for documents of four fields and 82 bytes (msgspec 0.22, Python 3.11, one
+core).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from ratsvc.core.record import Batch
+from ratsvc.core.record import MAX_JOINED_BYTES, Batch
+from ratsvc.core.run import TAG
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
     MAX_HEADERS,
@@ -21,13 +25,14 @@ from ratsvc.quickmem.framing import (
     find_document,
     head,
     json_head,
+    label_columns,
     labelled_headers,
     labels,
     make_tail,
     parse,
     split,
 )
-from ratsvc.quickmem.limits import KEY_BYTES, ValueLimits
+from ratsvc.quickmem.limits import DEPTH, KEY_BYTES, MAP_KEYS, NODES, ValueLimits
 from ratsvc.quickmem.packed import (
     blob_head,
     blob_start,
@@ -40,6 +45,13 @@ from ratsvc.quickmem.packed import (
 )
 from ratsvc.quickmem.tree import from_data_value
 
+try:
+    from ratsvc.quickmem import _records as compiled
+except ImportError:  # It was built without a C compiler.
+    compiled = None  # type: ignore[assignment]
+
+COMPILED: Final = compiled is not None
+"""Whether records are checked in C."""
 #: Of records over this size on average, the values are not kept beside the records.
 _LARGE = 4096
 
@@ -49,7 +61,7 @@ class Columns:
     """What the service looks at in records: one item a record, or None where there is none."""
 
     values: list[object] | None
-    """None when they are large: `values` makes them again."""
+    """None when they are large, or were checked without decoding them: `values` makes them."""
     keys: list[str] | None
     """None when no record has a key."""
     events: list[str] | None
@@ -57,7 +69,7 @@ class Columns:
 
 
 def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None = None) -> Columns:
-    """Checks serialised records and takes them apart: 0.35 µs a plain record, 0.8 µs one with a key.
+    """Checks serialised records and takes them apart: 0.07 µs a plain record, 0.2 µs one with a key.
 
     Args:
         sizes: of the records, where they are known.
@@ -75,6 +87,9 @@ def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
         where = f"records[{at}]"
         raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
+    tails = None if compiled is None else compiled.tails(raw, DEPTH, NODES, MAP_KEYS, KEY_BYTES)
+    if tails is not None and (columns := label_columns(tails)) is not None:
+        return Columns(None, *columns)
     keep = sum(sizes) <= _LARGE * len(raw)
     if largest < TABLE and (parts := split(raw, sizes)) is not None:
         documents, keys, events = parts
@@ -84,10 +99,43 @@ def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None
     return _parse_each(raw, keep)
 
 
+@dataclass(slots=True)
+class Taken:
+    """The records of a message, checked, in one piece."""
+
+    rest: bytes
+    """The message without them."""
+    run: bytes
+    sizes: array[int]
+    """Of the records, in bytes."""
+    size: int
+    """Of all records."""
+    columns: Columns
+
+
+def take_run(message: bytes, limits: ValueLimits) -> Taken | None:
+    """Takes the records, its fields 2, out of a message, without making an object of each: 0.08 µs a plain record.
+
+    None where `parse_records` has to look at them, and where they are large or not beside one another.
+    """
+    if compiled is None:
+        return None
+    found = compiled.run(
+        message, TAG, limits.value_bytes, MAX_JOINED_BYTES, DEPTH, NODES, MAP_KEYS, KEY_BYTES
+    )  # fmt: skip
+    if found is None:
+        return None
+    rest, run, sizes, size, tails = found
+    columns = label_columns(tails)
+    return None if columns is None else Taken(rest, run, array("I", sizes), size, Columns(None, *columns))
+
+
 def values(batch: Batch) -> list[object]:
-    """The values of a batch, which were checked when they came: 0.35 µs a plain record that is decoded again."""
-    if batch.values is not None:
-        return batch.values
+    """The values of a batch, which were checked when they came: 0.35 µs a plain record that is decoded."""
+    return batch.decoded(_decode)
+
+
+def _decode(batch: Batch) -> list[object]:
     raw = batch.records
     sizes = list(map(len, raw))
     parts = split(raw, sizes) if max(sizes, default=0) < TABLE else None

@@ -182,7 +182,7 @@ async def test_the_buffer_is_bounded() -> None:
         async with Producer(server.grpc_addr, max_buffered_bytes=10_000, linger_ms=0) as producer:
             for _n in range(500):
                 await producer.send("s", "x" * 1_000)
-                assert producer._buffered <= 12_000
+                assert producer._outbox.buffered <= 12_000
     assert server.broker.figures.records == 500
 
 

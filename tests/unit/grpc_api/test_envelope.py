@@ -1,4 +1,7 @@
-"""The envelope of a publish request: what protobuf reads, and a run only where the bytes are one."""
+"""The envelope of a publish request: what protobuf reads, and a run only where the bytes are one.
+
+Records without a value, as here, are taken in Python; those with one at once, where the check is compiled.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,23 @@ from hypothesis import strategies as st
 from rat.v1.producer_pb2 import ProducerRef, PublishRequest
 from rat.v1.record_pb2 import Record, RecordBatch
 
-from ratsvc.core.run import cut
-from ratsvc.errors import InvalidValue
-from ratsvc.grpc_api.envelope import parse
+from ratsvc.core.run import cut, pieces
+from ratsvc.errors import InvalidValue, RatError
+from ratsvc.grpc_api.envelope import Envelope, parse
+from ratsvc.quickmem import ValueLimits, wire
 
 RECORDS = [Record(key=key).SerializeToString() for key in ("", "a", "b" * 126, "c" * 200)]
 ONE, TWO = (PublishRequest(records=[Record(key=key)]).SerializeToString() for key in "ab")
 REF = PublishRequest(producer=ProducerRef(id="p", sequence=1)).SerializeToString()
 STREAM = PublishRequest(stream="s").SerializeToString()
 OFFSETS = RecordBatch(offsets=[7]).SerializeToString()
+
+
+LIMITS = ValueLimits(value_bytes=2_000)
+
+
+def envelope(data: bytes) -> Envelope:
+    return parse(data, LIMITS)
 
 
 def request(**fields: object) -> bytes:
@@ -27,7 +38,7 @@ def request(**fields: object) -> bytes:
 @given(st.text(st.characters(codec="ascii"), max_size=20), st.booleans(), st.integers(0, 2))
 def test_the_records_of_a_request_are_a_run(stream: str, has_producer: bool, durability: int) -> None:
     ref = ProducerRef(id="p", epoch=2, sequence=3) if has_producer else None
-    found = parse(request(stream=stream, producer=ref, durability=durability))
+    found = envelope(request(stream=stream, producer=ref, durability=durability))
     assert (found.stream, found.records, found.durability) == (stream, RECORDS, durability)
     assert (found.producer is not None) == has_producer
     assert found.sizes == list(map(len, RECORDS))
@@ -38,7 +49,7 @@ def test_the_records_of_a_request_are_a_run(stream: str, has_producer: bool, dur
 
 @pytest.mark.parametrize("data", [ONE + STREAM + TWO, STREAM + ONE + REF + TWO, REF + ONE + TWO + STREAM])
 def test_a_run_is_put_together_from_records_that_have_other_fields_between(data: bytes) -> None:
-    assert parse(data).run == ONE + TWO
+    assert envelope(data).run == ONE + TWO
 
 
 @pytest.mark.parametrize(
@@ -53,20 +64,96 @@ def test_a_run_is_put_together_from_records_that_have_other_fields_between(data:
     ],
 )
 def test_what_else_is_in_a_request_never_comes_into_a_run(data: bytes) -> None:
-    found = parse(data)
+    found = envelope(data)
     assert found.records == [ONE[2:], TWO[2:]]
     assert found.run is None
 
 
 def test_large_records_do_not_come_as_a_run() -> None:
-    assert parse(PublishRequest(records=[Record(key="k" * 5000)]).SerializeToString()).run is None
+    assert envelope(PublishRequest(records=[Record(key="k" * 5000)]).SerializeToString()).run is None
 
 
 @pytest.mark.parametrize("data", [b"\x12\x05a", b"\xff", b"\x0a\x01\xff", b"\x13"])
 def test_what_is_no_request_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidValue, match="malformed PublishRequest"):
-        parse(data)
+        envelope(data)
 
 
 def test_a_request_without_records_has_none() -> None:
-    assert parse(STREAM).records == []
+    assert envelope(STREAM).records == []
+
+
+#: Fields of a request in forms that are usual, and in some that are not.
+fields = st.sampled_from([
+    ONE, REF, STREAM, OFFSETS, b"\xf8\x07\x01", b"\x12\x00", b"\x92\x00\x03\x12\x01b", b"\x12\x83\x00\x12\x01b",
+    b"\x10\x01", b"\x13", b"\x14", b"\x0d....", b"\x09........", b"\x0a\x01\xff", b"\x00", b"\x22",
+    b"\xff" * 9 + b"\x01\x00",
+    PublishRequest(durability=2).SerializeToString(),
+])  # fmt: skip
+values = (
+    st.none() | st.integers(-5, 2**63) | st.text(max_size=150) | st.dictionaries(st.text(max_size=4), st.booleans())
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Requests, most of them with their records in one piece, some of them broken."""
+    keys = st.sampled_from(["", "", "key"])
+    made = [
+        wire.record(draw(values), key=draw(keys), headers=draw(st.sampled_from([None, {"a": "b"}])))
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    data = bytearray(
+        b"".join([*draw(st.lists(fields, max_size=2)), *pieces(made), *draw(st.lists(fields, max_size=2))])
+    )
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        at = draw(st.integers(0, len(data)))
+        data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
+    return bytes(data)
+
+
+@given(requests())
+def test_the_compiled_way_takes_what_the_other_takes_and_finds_the_same(data: bytes) -> None:
+    if not wire.COMPILED:
+        pytest.skip("records are checked in Python: there was no C compiler at the install")
+    if wire.take_run(data, LIMITS) is None:
+        return
+    found = outcome(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "compiled", None)
+        plain = outcome(data)
+        if isinstance(plain, str) or isinstance(found, str):
+            assert plain == found
+            return
+        assert plain.records is not None
+        columns = wire.parse_records(plain.records, LIMITS)
+    assert found.run is not None
+    assert found.columns is not None
+    assert (found.stream, found.producer, found.durability) == (plain.stream, plain.producer, plain.durability)
+    assert (list(found.sizes), found.size) == (plain.sizes, plain.size)
+    assert cut(found.run, found.sizes) == plain.records
+    assert plain.run in (found.run, None)
+    assert (found.columns.keys, found.columns.events) == (columns.keys, columns.events)
+
+
+def outcome(data: bytes) -> Envelope | str:
+    """The envelope, or why there is none."""
+    try:
+        return envelope(data)
+    except RatError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@given(st.lists(values, min_size=1, max_size=5), st.sampled_from([b"", STREAM, REF, STREAM + REF, b"\xf8\x07\x01"]))
+def test_the_compiled_way_takes_what_producers_send(sent: list[object], other: bytes) -> None:
+    run = b"".join(pieces([wire.record(value, key="k") for value in sent]))
+    for data in (run + other, other + run):
+        taken = wire.take_run(data, LIMITS)
+        assert (taken is not None) == wire.COMPILED
+        assert taken is None or (taken.run, taken.rest) == (run, other)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_record_over_the_limit_is_left_to_the_check_that_says_so(joined: bool) -> None:
+    records = [wire.record("x" * 1_990), wire.record("x" * (1_991 if joined else 2_001))]
+    assert (wire.take_run(b"".join(pieces(records)), LIMITS) is None) == (not joined or not wire.COMPILED)
