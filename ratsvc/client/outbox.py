@@ -59,6 +59,8 @@ class Batch:
     deadline: float = 0.0
     tried: bool = False
     """Whether it was ever sent, so that it may be stored."""
+    in_doubt: bool = False
+    """Whether an answer to it was lost, so that it may be stored whatever is said of it later."""
     refused: RatError | None = None
     """Why it is not sent again: it fails when all before it are acknowledged."""
 
@@ -213,10 +215,13 @@ class Outbox:
     def ended(self) -> None:
         """The service ended the connection, and had no reason to complain."""
         self._trouble = None
+        self._doubt()
 
     def broken(self, error: RatError) -> None:
         """The connection broke."""
         self._trouble = error
+        if not isinstance(error, Busy | DiskFull):  # those refuse a connection before anything of it is taken
+            self._doubt()
         if isinstance(error, TooLarge) and self._sent:
             # The transport refused one of those sent, and does not say which: none is larger than this one.
             max(islice(self._sealed, self._sent), key=lambda batch: batch.size).refused = error
@@ -234,7 +239,8 @@ class Outbox:
         again under another number."""
         expired = False
         while self._sealed and (self._clock() > self._sealed[0].deadline or (expired and self._sealed[0].tried)):
-            self._fail(self._take_first(), self._too_late())
+            late = self._take_first()
+            self._fail(late, self._too_late(late))
             expired = True
         if expired:
             self._renumber()
@@ -253,10 +259,17 @@ class Outbox:
             batch.sequence = self._next
             self._next += len(batch.records)
 
-    def _too_late(self) -> RatError:
+    def _doubt(self) -> None:
+        """What was sent on the connection that is lost may be stored."""
+        for batch in islice(self._sealed, max(self._sent, 0)):
+            batch.in_doubt = True
+
+    def _too_late(self, batch: Batch) -> RatError:
         trouble = self._trouble
         late = f"not delivered to {self._address} in {self._timeout_s:g} s"
-        if isinstance(trouble, Busy | DiskFull):  # said of the first of them: what follows it cannot be stored either
+        if (
+            isinstance(trouble, Busy | DiskFull) and not batch.in_doubt
+        ):  # said of the first of them: what follows it cannot be stored either
             return type(trouble)(f"{late}: {trouble.detail}")
         why = f" ({trouble.detail})" if trouble else ""
         return Unavailable(f"{late}{why}; it may be stored all the same")

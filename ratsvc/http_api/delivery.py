@@ -215,8 +215,8 @@ class _Wire:
             if self._stalled(waiting):
                 self.close("stalled")
                 return False
-            # asyncio's own transport did not pause after `writelines` before 3.12.9 and 3.13.2 (gh-127655): this makes it
-            # look again, where `drain` would not wait at all. uvloop's does.
+            # asyncio's own transport does not pause after `writelines` before 3.12.9 and 3.13.2 (gh-127655), and
+            # `drain` would not wait: this makes it look again. uvloop's does pause.
             self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
             try:
                 await asyncio.wait_for(self._writer.drain(), self._stall_s)

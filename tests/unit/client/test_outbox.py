@@ -122,6 +122,21 @@ def test_what_was_refused_for_want_of_room_until_it_was_too_late_fails_as_that(t
     assert type(sending.outbox.failure) is type(trouble)
 
 
+def test_what_may_be_stored_from_a_connection_that_was_cut_is_not_said_to_be_refused() -> None:
+    sending = Sending()
+    sending.send("s")
+    sending.outbox.seal_all()
+    sending.requests()
+    sending.outbox.broken(Unavailable("cut"))
+    sending.outbox.connected()
+    sending.requests()
+    sending.outbox.refused(Busy("no room"))
+    sending.now = TIMEOUT_S + 0.1
+    sending.outbox.expire()
+    with pytest.raises(Unavailable, match=r"\(no room\); it may be stored all the same"):
+        sending.futures[0].result()
+
+
 def test_with_what_is_too_late_goes_what_was_sent_behind_it_and_only_the_rest_is_numbered_anew() -> None:
     sending = Sending(window=2)
     for stream in "abc":
@@ -152,6 +167,7 @@ class Machine(RuleBasedStateMachine):
         self.stored: list[tuple[str, int]] = []
         self.streams: list[str] = []
         self.refused: set[int] = set()
+        """First keys of requests that the service refuses for good, whenever they come."""
         self.wire: deque[pb.PublishRequest] = deque()
         self.answers: deque[pb.PublishResponse | RatError] = deque()
         self.late: list[deque[pb.PublishRequest]] = []
@@ -229,6 +245,10 @@ class Machine(RuleBasedStateMachine):
             dropped, first = self.dedupe.duplicates(ref, count, 0)
             if dropped == count:
                 return pb.PublishResponse(first_offset=first, last_offset=first + count - 1, duplicates=count)
+            if refusal is InvalidArgument:
+                self.refused.add(keys(request)[0])
+            if keys(request)[0] in self.refused:
+                raise InvalidArgument("refused")
             if refusal is not None:
                 raise refusal("refused")
         except RatError as error:
