@@ -72,10 +72,10 @@ class DeltaMachine(RuleBasedStateMachine):
     def run(self, coroutine):  # type: ignore[no-untyped-def]
         return self.loop.run_until_complete(coroutine)
 
-    @initialize(max_bytes=st.sampled_from([1024, 6000, 1 << 20, 1 << 20]))
-    def start(self, max_bytes: int) -> None:
+    @initialize(max_bytes=st.sampled_from([1024, 6000, 1 << 20, 1 << 20]), tail_bytes=st.sampled_from([1024, 1 << 24]))
+    def start(self, max_bytes: int, tail_bytes: int) -> None:
         async def enter() -> Broker:
-            limits = {"reader_bytes": 1024, "delta_bytes": max_bytes}
+            limits = {"reader_bytes": 1024, "delta_bytes": max_bytes, "tail_bytes": tail_bytes}
             return await Broker(load(flags={"limits": limits})).__aenter__()
 
         self.max_bytes = max_bytes
@@ -232,7 +232,7 @@ TestDeltaMachine.settings = settings(max_examples=60, stateful_step_count=40, de
 def test_what_was_removed_before_a_snapshot_is_told_its_reader_whole() -> None:
     state = DeltaMachine()
     try:
-        state.start(max_bytes=6_000)
+        state.start(max_bytes=6_000, tail_bytes=1 << 24)
         state.subscribe(events=None, keys=None, start="earliest", streams=("a", "b"))
         state.retain(keep=1, name="b")
         state.subscribe(events=None, keys=None, start="snapshot", streams=("a", "b"))
