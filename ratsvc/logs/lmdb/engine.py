@@ -350,7 +350,7 @@ class LmdbLog:
 
     async def read(self, streams: Sequence[StreamInfo], after: int, max_bytes: int) -> list[Batch | Gap]:
         wanted = [self._places[info.name] for info in streams if info.last_offset > after]
-        return await read(self._reader, wanted, after, max_bytes)
+        return await read(self._reader, wanted, after, max_bytes, self.last_offset)
 
     async def after_time(self, streams: Sequence[StreamInfo], time_ns: int) -> int:
         starts = [self.last_offset]

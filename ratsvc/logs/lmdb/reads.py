@@ -1,7 +1,8 @@
 """One read: what comes next of some streams, in offset order, until it is enough.
 
 A few streams are merged, each read by its index. Many are found by a look through all rows from the place on, in
-steps that give way to others.
+steps that give way to others. What these commit meanwhile is left to the next read: it may be of streams that this one
+does not look for, and must not be passed over.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ ROWS_A_READ = 500
 LOOKS_A_READ = 2_000
 
 
-async def read(reader: Reader, wanted: Sequence[Place], after: int, max_bytes: int) -> list[Batch | Gap]:
-    """See `ratsvc.logs.protocol.Log.read`."""
+async def read(reader: Reader, wanted: Sequence[Place], after: int, max_bytes: int, end: int) -> list[Batch | Gap]:
+    """See `ratsvc.logs.protocol.Log.read`; `end` is the log's last offset."""
     if len(wanted) <= MERGED:
         parts = [reader.one(place, after) for place in wanted]
         return _taken(parts[0] if len(parts) == 1 else heapq.merge(*parts, key=order), max_bytes)
     by_number = {place.sid: place for place in wanted}
     position: int | None = after
-    while position is not None:
+    while position is not None and position < end:
         found, position = reader.many(by_number, position, LOOKS_A_READ, max_bytes)
-        if found:
-            return _taken(found, max_bytes)
+        if known := [item for item in found if order(item) <= end]:
+            return _taken(known, max_bytes)
         await asyncio.sleep(0)
     return []
 
