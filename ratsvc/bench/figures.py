@@ -16,8 +16,9 @@ from typing import Any
 
 from ratsvc.bench.scenarios import Options, Result, throughput
 from ratsvc.bench.uncounted import COUNTING
+from ratsvc.core.draft import Draft
 from ratsvc.core.figures import Figures, Histogram
-from ratsvc.core.record import Batch, Draft, Encoding, Framing
+from ratsvc.core.record import Batch, Encoding, Framing
 from ratsvc.flow.broker import Broker, ReadRequest
 from ratsvc.formats import make_format
 from ratsvc.quickmem import wire

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import google_crc32c
 
 from ratsvc.core.dedupe import Producer
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, LogRefused
 from ratsvc.formats.archive import (

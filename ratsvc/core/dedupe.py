@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from ratsvc.core.record import ProducerRef
+from ratsvc.core.draft import ProducerRef
 from ratsvc.errors import Busy, OutOfSequence, ProducerFenced
 
 REMEMBERED = 1_024

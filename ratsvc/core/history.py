@@ -21,7 +21,8 @@ from operator import attrgetter
 from sys import getsizeof
 from time import monotonic
 
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 
 IDLE_S = 60.0

@@ -1,6 +1,6 @@
 """Records as they go through the service: columns of a batch, never an object per record.
 
-A `Draft` is what one publish brings; the sequencer turns it into a `Batch`, which has offsets and a time.
+What one publish brings is a draft (see `draft`); the sequencer turns it into a `Batch`, which has offsets and a time.
 Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here, beside the columns that the
 service itself looks at (keys, event types). Small records stay in the one piece of memory that they came in, their
 run: see `run`. A batch keeps what was made of it, per format, for all its readers, until it cools (leaves the tail).
@@ -12,19 +12,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
 
 from ratsvc.core.run import cut, pieces
 from ratsvc.core.trace import Traced
 
-if TYPE_CHECKING:
-    from ratsvc.core.journey import Journey
-
 MAX_JOINED_BYTES = 4_096
 """Records that are larger than this on average stay objects of their own."""
-
 
 Encoding = bytes | memoryview
 """A batch's bytes in a format: of their own, or a view of its record."""
@@ -34,107 +27,6 @@ Framing = Callable[[Encoding], Encoding]
 
 def _uncounted(size: int) -> None:
     """What is kept of a batch is nobody's yet."""
-
-
-@dataclass(slots=True, frozen=True)
-class ProducerRef:
-    """Who published, and which number the first record has: see `rat.v1.ProducerRef`."""
-
-    id: str
-    epoch: int
-    sequence: int
-
-
-class Draft:
-    """The records of one publish, checked, without offsets.
-
-    Args:
-        records: each a serialised `rat.v1.Record`; None where there is their `run` alone, with their `sizes`.
-        keys: one a record, "" where it has none; None when none has.
-        events: as the keys.
-        values: the decoded values, where a check made them anyway.
-        flushed: whether it must be on disk before it is acknowledged, whatever the log's own durability.
-        run: the records as they came, where they came as one run.
-        size: bytes of all records, where they were counted.
-        sizes: bytes of each record, where they are known.
-    """
-
-    __slots__ = (
-        "_records", "_sizes", "events", "flushed", "journey", "keys", "producer", "run", "size", "stream", "trace",
-        "values",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        stream: str,
-        records: list[bytes] | None,
-        keys: list[str] | None = None,
-        events: list[str] | None = None,
-        values: list[object] | None = None,
-        producer: ProducerRef | None = None,
-        *,
-        flushed: bool = False,
-        run: bytes | None = None,
-        size: int | None = None,
-        sizes: list[int] | array[int] | None = None,
-    ) -> None:
-        self.stream = stream
-        self._records = records
-        self.run = run
-        self._sizes = sizes
-        self.keys = keys
-        self.events = events
-        self.values = values
-        self.producer = producer
-        self.flushed = flushed
-        self.size = sum(sizes or map(len, records or ())) if size is None else size
-        self.journey: Journey | None = None
-        """What is told of it, where its publisher asked."""
-        self.trace: Traced | None = None
-        """What of it is traced."""
-
-    def __len__(self) -> int:
-        known = self._sizes if self._records is None else self._records
-        assert known is not None
-        return len(known)
-
-    @property
-    def records(self) -> list[bytes]:
-        """Each a serialised `rat.v1.Record`."""
-        if self._records is None:
-            assert self.run is not None
-            assert self._sizes is not None
-            self._records = cut(self.run, self._sizes)
-        return self._records
-
-    def rewrite(self, records: list[bytes]) -> None:
-        """Puts these in the records' place, one for each: what was known of the bytes of those is forgotten."""
-        self._records, self.run, self._sizes = records, None, None
-        self.size = sum(map(len, records))
-
-    def batch(self, offsets: range, time_ns: int, make: Callable[..., Batch] | None = None) -> Batch:
-        """Its last records, as many as there are offsets, as a batch.
-
-        Args:
-            make: takes what `Batch` does.
-        """
-        make = Batch if make is None else make
-        dropped = len(self) - len(offsets)
-        if not dropped:
-            return make(
-                self.stream, offsets, time_ns, self._records, self.keys, self.events, self.values, self.size, self.run,
-                self.trace, self._sizes,
-            )  # fmt: skip
-        return make(
-            self.stream,
-            offsets,
-            time_ns,
-            self.records[dropped:],
-            self.keys[dropped:] if self.keys else None,
-            self.events[dropped:] if self.events else None,
-            self.values[dropped:] if self.values else None,
-            trace=self.trace,
-        )
 
 
 class Batch:
@@ -386,57 +278,3 @@ class Told(Batch):
 
     def is_encoded(self, key: Hashable) -> bool:
         return self._batch.is_encoded((key, self._bases)) if self._bases else super().is_encoded(key)
-
-
-class GapReason(Enum):
-    """Why records are missing."""
-
-    RETENTION = "retention"
-    EPOCH = "epoch"
-    SLOW = "slow"
-    PURGED = "purged"
-    CORRUPT = "corrupt"
-
-
-@dataclass(slots=True, frozen=True)
-class Gap:
-    """Records after offset `after` up to and with offset `to` that a reader can no longer get."""
-
-    after: int
-    to: int
-    reason: GapReason
-    skipped: int | None = None
-    from_epoch: str | None = None
-    """The epoch of `after`, where it is not the log's."""
-
-
-@dataclass(slots=True, frozen=True)
-class End:
-    """Nothing more comes: `reason` is ended, deleted, limit or until. `point`: of the snapshot that it comes in."""
-
-    offset: int
-    reason: str
-    point: int = 0
-
-
-@dataclass(slots=True, frozen=True)
-class Heartbeat:
-    """Nothing new; the reader's position is `offset`, or, with a `point`, within a snapshot."""
-
-    offset: int
-    point: int = 0
-
-
-@dataclass(slots=True, frozen=True)
-class Reconnect:
-    """The reader is asked to come back after `retry_ms`: reason drain, lifetime, overload, slow or stalled.
-    `point`: of the snapshot that it comes in."""
-
-    offset: int
-    retry_ms: int
-    reason: str
-    point: int = 0
-
-
-Item = Batch | Gap | End | Heartbeat | Reconnect
-"""What a subscription gives."""

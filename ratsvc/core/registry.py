@@ -10,7 +10,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ratsvc.core.record import Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
 from ratsvc.core.retention import Retention
 from ratsvc.errors import Busy, StreamNotFound
 from ratsvc.names import is_pattern, matches

@@ -12,9 +12,11 @@ from time import monotonic, time_ns
 from types import TracebackType
 from typing import Self
 
+from ratsvc.core.draft import Draft
 from ratsvc.core.figures import Figures
 from ratsvc.core.history import History
-from ratsvc.core.record import Batch, Draft, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.core.segqueue import SegQueue

@@ -16,7 +16,8 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ratsvc.core.cursor import Cursor, Start
-from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import InvalidArgument, StreamNotFound, TooLarge
 from ratsvc.flow.deltas import Since

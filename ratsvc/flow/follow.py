@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from ratsvc.core.cursor import Cursor
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding, Gap, Item
+from ratsvc.core.items import Gap, Item
+from ratsvc.core.record import Batch, Encoding
 from ratsvc.flow.course import Course
 from ratsvc.flow.deltas import DeltaLane, Since, in_turns
 from ratsvc.flow.hub import Encoder, Lane

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 
 from ratsvc.core.cursor import Cursor
-from ratsvc.core.record import Batch, End, Gap, Reconnect
+from ratsvc.core.items import End, Gap, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.flow.follow import Subscription
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
-from ratsvc.core.record import Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
 from ratsvc.core.registry import StreamInfo
 from ratsvc.logs.protocol import Log
 

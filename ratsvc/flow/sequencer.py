@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from ratsvc.core.dedupe import Claim
+from ratsvc.core.draft import Draft
 from ratsvc.core.figures import Figures
 from ratsvc.core.journey import FollowedBatch
-from ratsvc.core.record import Batch, Draft
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.segqueue import SegQueue
 from ratsvc.errors import RatError, StreamEnded, Unavailable

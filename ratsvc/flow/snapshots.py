@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
+from ratsvc.core.items import Gap
 from ratsvc.core.newest import Newest
-from ratsvc.core.record import Batch, Gap, Told
+from ratsvc.core.record import Batch, Told
 from ratsvc.core.registry import StreamInfo
 from ratsvc.errors import TooLarge
 from ratsvc.logs.protocol import Log

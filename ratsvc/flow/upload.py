@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
 from ratsvc.core.dedupe import KEY_PREFIX
-from ratsvc.core.record import Batch, Draft, ProducerRef
+from ratsvc.core.draft import Draft, ProducerRef
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.upload import CHUNK, FIRST, UPLOAD, Announced, Standing, number
 from ratsvc.errors import (

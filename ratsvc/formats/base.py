@@ -12,7 +12,8 @@ from enum import Enum
 from typing import ClassVar
 
 from ratsvc.core.cursor import cursor_text
-from ratsvc.core.record import Batch, Encoding, End, Gap, Heartbeat, Item, Reconnect
+from ratsvc.core.items import End, Gap, Heartbeat, Item, Reconnect
+from ratsvc.core.record import Batch, Encoding
 
 
 class View(Enum):

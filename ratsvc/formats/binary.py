@@ -14,7 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
 from rat.v1 import record_pb2 as pb
 
-from ratsvc.core.record import Batch, End, Gap, Item, Reconnect
+from ratsvc.core.items import End, Gap, Item, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.core.run import varint
 from ratsvc.formats.base import Format, View, encode_item
 from ratsvc.quickmem import to_data_value, wire

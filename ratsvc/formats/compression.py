@@ -25,7 +25,8 @@ from typing import Protocol
 from weakref import WeakSet
 
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding, Item
+from ratsvc.core.items import Item
+from ratsvc.core.record import Batch, Encoding
 from ratsvc.formats.budget import Budget
 from ratsvc.formats.crc import joined
 

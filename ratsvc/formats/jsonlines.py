@@ -7,7 +7,8 @@ Cost: 0.1 µs a record of four fields beside decoding, in one call a batch.
 
 from __future__ import annotations
 
-from ratsvc.core.record import Batch, End, Gap, Reconnect
+from ratsvc.core.items import End, Gap, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.formats import jsonview
 from ratsvc.formats.base import Format, View
 

@@ -13,7 +13,8 @@ from typing import cast
 import msgspec
 
 from ratsvc.core.cursor import cursor_text
-from ratsvc.core.record import Batch, End, Gap, Reconnect
+from ratsvc.core.items import End, Gap, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.quickmem import json_lines, wire
 
 encode = msgspec.json.encode

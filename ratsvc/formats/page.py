@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ratsvc.core.cursor import Cursor
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.formats import jsonview
 from ratsvc.formats.base import View
 from ratsvc.quickmem import json_lines, wire

@@ -11,7 +11,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import cast
 
-from ratsvc.core.record import Batch, End, Gap, GapReason, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Reconnect
+from ratsvc.core.record import Batch
 from ratsvc.formats import jsonview
 from ratsvc.formats.base import Format, View
 from ratsvc.quickmem import json_lines, wire

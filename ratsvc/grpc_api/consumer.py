@@ -14,7 +14,8 @@ from rat.v1 import consumer_pb2 as pb
 from rat.v1 import record_pb2
 
 from ratsvc.core.cursor import Cursor
-from ratsvc.core.record import Batch, Gap, Item
+from ratsvc.core.items import Gap, Item
+from ratsvc.core.record import Batch
 from ratsvc.flow.broker import Broker, Page
 from ratsvc.formats.binary import MAX_FRAME_BYTES, Frames, fitting, framed_bytes, gap_message
 from ratsvc.grpc_api import reading

@@ -17,7 +17,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from rat.v1 import producer_pb2 as pb
 
-from ratsvc.core.record import MAX_JOINED_BYTES, ProducerRef
+from ratsvc.core.draft import ProducerRef
+from ratsvc.core.record import MAX_JOINED_BYTES
 from ratsvc.core.run import is_run
 from ratsvc.errors import InvalidArgument, InvalidValue
 from ratsvc.names import check_producer_id

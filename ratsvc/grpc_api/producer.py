@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 from rat.v1 import producer_pb2 as pb
 
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.errors import InvalidArgument, RatError, TooLarge, Unavailable, Unsupported
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.grpc_api import upload

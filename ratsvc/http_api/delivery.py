@@ -19,7 +19,8 @@ from time import monotonic, perf_counter
 
 import structlog
 
-from ratsvc.core.record import Encoding, Framing, Gap, Item
+from ratsvc.core.items import Gap, Item
+from ratsvc.core.record import Encoding, Framing
 from ratsvc.flow.follow import Subscription
 from ratsvc.flow.wire import Sent
 from ratsvc.formats import Format, GzipBody, encode_items

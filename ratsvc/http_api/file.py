@@ -20,7 +20,8 @@ from urllib.parse import quote
 from quart import Response
 
 from ratsvc.core.cursor import Cursor, Earliest
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription
 from ratsvc.flow.file import File, file_of, place_of
 from ratsvc.formats import Format, View

@@ -22,8 +22,8 @@ import msgspec
 from msgspec import Meta
 
 from ratsvc.core.dedupe import KEY_PREFIX
+from ratsvc.core.draft import Draft, ProducerRef
 from ratsvc.core.journey import Journey
-from ratsvc.core.record import Draft, ProducerRef
 from ratsvc.errors import InvalidArgument, RatError, UnsupportedMediaType
 from ratsvc.flow.broker import Ack, Broker
 from ratsvc.http_api import upload

@@ -15,7 +15,7 @@ import msgspec
 from quart import Quart, Response, request
 from quart_schema import document_querystring
 
-from ratsvc.core.record import Gap, Reconnect
+from ratsvc.core.items import Gap, Reconnect
 from ratsvc.errors import Busy, NotAcceptable, Unavailable
 from ratsvc.flow.broker import Broker, Subscription
 from ratsvc.flow.file import File

@@ -15,7 +15,8 @@ from itertools import islice
 from time import monotonic_ns
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.core.tail import merged

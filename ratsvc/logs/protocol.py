@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 

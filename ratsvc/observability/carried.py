@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ratsvc.core.record import Batch, Draft
+from ratsvc.core.draft import Draft
+from ratsvc.core.record import Batch
 from ratsvc.core.trace import TRACEPARENT, TRACESTATE, TraceContext, trace_context
 from ratsvc.quickmem import wire
 

@@ -26,7 +26,9 @@ from typing import Any
 from opentelemetry import trace as otel
 from opentelemetry.util.types import AttributeValue
 
-from ratsvc.core.record import Batch, Draft, Item
+from ratsvc.core.draft import Draft
+from ratsvc.core.items import Item
+from ratsvc.core.record import Batch
 from ratsvc.core.trace import TraceContext, Traced
 from ratsvc.errors import RatError
 from ratsvc.observability.carried import carry, own_contexts, sampled_contexts

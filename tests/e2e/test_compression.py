@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Browser
 
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.quickmem import wire
 from tests.conftest import Running
 from tests.e2e.conftest import HERE

@@ -12,7 +12,8 @@ from typing import Any
 
 from ratsvc.cli.main import main
 from ratsvc.core.dedupe import Dedupe
-from ratsvc.core.record import Batch, Draft
+from ratsvc.core.draft import Draft
+from ratsvc.core.record import Batch
 from ratsvc.flow.hub import Hub
 from ratsvc.flow.sequencer import Ack, Sequencer
 

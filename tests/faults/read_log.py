@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from ratsvc.core.dedupe import Dedupe
-from ratsvc.core.record import Gap
+from ratsvc.core.items import Gap
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, ProducerRef
+from ratsvc.core.draft import ProducerRef
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused

@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from rat.v1 import record_pb2 as pb
 
-from ratsvc.core.record import Batch, End, Gap
+from ratsvc.core.items import End, Gap
+from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument, RatError
 from ratsvc.formats.archive.words import (
     FOREIGN,

@@ -15,7 +15,8 @@ from typing import BinaryIO
 import google_crc32c
 import msgspec
 
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats.archive.words import (
     FOREIGN,

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from ratsvc.core.dedupe import KEY_PREFIX, REMEMBERED
-from ratsvc.core.record import Batch, Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
+from ratsvc.core.record import Batch
 from ratsvc.errors import InvalidArgument, RatError
 from ratsvc.names import check_name, check_producer_id
 from ratsvc.quickmem import ValueLimits, parse_records

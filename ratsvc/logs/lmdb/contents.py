@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ratsvc.core.record import Batch, Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
+from ratsvc.core.record import Batch
 from ratsvc.logs.lmdb.stopped import Known, Lost, StoppedLog, Stored
 
 

@@ -24,7 +24,8 @@ import lmdb
 import structlog
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import DiskFull, LogRefused

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from ratsvc.core.dedupe import Claim
-from ratsvc.core.record import ProducerRef
+from ratsvc.core.draft import ProducerRef
 from ratsvc.logs.lmdb.rows import Entry, Row, checksum
 
 _HEAD = 8

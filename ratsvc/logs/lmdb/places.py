@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import lmdb
 import structlog
 
-from ratsvc.core.record import Batch, Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.logs.lmdb.rows import INDEX_KEY, ROW_KEY, Damaged, Entry, Row, batch_of, checksum, entry_of, owner_of
 from ratsvc.logs.lmdb.store import Store

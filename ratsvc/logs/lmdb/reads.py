@@ -11,7 +11,8 @@ import asyncio
 import heapq
 from collections.abc import Iterable, Sequence
 
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.logs.lmdb.places import Place, Reader, order
 
 MERGED = 32

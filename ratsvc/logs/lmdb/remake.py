@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 
 from ratsvc.core.dedupe import Claim, Dedupe, Producer
-from ratsvc.core.record import Batch, ProducerRef
+from ratsvc.core.draft import ProducerRef
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.errors import LogRefused

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, Gap, ProducerRef
+from ratsvc.core.draft import ProducerRef
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.logs.lmdb import LmdbLog

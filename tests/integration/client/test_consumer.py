@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from ratsvc.client import Consumer, GapSeen, Producer, Received
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, Unavailable
 from ratsvc.flow.broker import Broker

@@ -16,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from ratsvc.client import Producer
-from ratsvc.core.record import Batch, Gap
+from ratsvc.core.items import Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import StreamInfo
 from ratsvc.core.retention import Retention
 from tests.conftest import Running, running

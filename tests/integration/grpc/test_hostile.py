@@ -15,7 +15,8 @@ import pytest
 import structlog
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
-from ratsvc.core.record import Batch, Draft
+from ratsvc.core.draft import Draft
+from ratsvc.core.record import Batch
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running
 from tests.integration.grpc.raw import Connection, frame

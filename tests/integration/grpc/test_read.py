@@ -19,7 +19,7 @@ from rat.v1 import consumer_pb2 as pb
 
 from ratsvc.client import Consumer
 from ratsvc.client.frames import Received
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.quickmem import from_data_value, wire
 from tests.conftest import Running, running

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from ratsvc.core.draft import Draft
 from ratsvc.core.history import History
-from ratsvc.core.record import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.quickmem import wire
 from tests.conftest import Running, running

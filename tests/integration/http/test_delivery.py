@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from httpx_sse import EventSource
 
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.flow.broker import Broker
 from ratsvc.quickmem import wire

@@ -17,7 +17,7 @@ from rat.v1 import record_pb2
 
 from ratsvc.client import Consumer, GapSeen, Received
 from ratsvc.client.frames import Word
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument
 from ratsvc.quickmem import wire

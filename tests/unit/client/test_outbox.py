@@ -14,7 +14,7 @@ from rat.v1 import record_pb2
 
 from ratsvc.client.outbox import Delivered, Outbox
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import ProducerRef
+from ratsvc.core.draft import ProducerRef
 from ratsvc.errors import Busy, DiskFull, InvalidArgument, RatError, TooLarge, Unavailable
 
 TIMEOUT_S = 10.0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratsvc.core.dedupe import REMEMBERED, Claim, Dedupe
-from ratsvc.core.record import ProducerRef
+from ratsvc.core.draft import ProducerRef
 from ratsvc.errors import Busy, OutOfSequence, ProducerFenced
 
 DAY = 86400 * 10**9

@@ -6,7 +6,8 @@ import pytest
 
 from ratsvc.core import history
 from ratsvc.core.history import MAX_STRETCHES, STRETCH_BYTES, History
-from ratsvc.core.record import Batch, Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 

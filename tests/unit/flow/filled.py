@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ratsvc.core.record import Batch, Draft, Item
+from ratsvc.core.draft import Draft
+from ratsvc.core.items import Item
+from ratsvc.core.record import Batch
 from ratsvc.flow.broker import Broker, ReadRequest
 from ratsvc.settings import load
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from ratsvc.core.record import Batch, Draft
+from ratsvc.core.draft import Draft
+from ratsvc.core.record import Batch
 from ratsvc.errors import Busy
 from ratsvc.flow.broker import ReadRequest
 from tests.unit.flow.filled import broker, put, records

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from ratsvc.core.cursor import Cursor, Earliest, Latest, Start
-from ratsvc.core.record import Batch, Draft, End, Gap, ProducerRef
+from ratsvc.core.draft import Draft, ProducerRef
+from ratsvc.core.items import End, Gap
+from ratsvc.core.record import Batch
 from ratsvc.core.retention import Retention
 from ratsvc.errors import StreamEnded, StreamNotFound
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription

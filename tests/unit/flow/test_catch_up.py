@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratsvc.core.cursor import Earliest
-from ratsvc.core.record import Batch, Draft, Gap, GapReason, Item
+from ratsvc.core.draft import Draft
+from ratsvc.core.items import Gap, GapReason, Item
+from ratsvc.core.record import Batch
 from ratsvc.core.retention import Retention
 from ratsvc.flow.broker import Broker, ReadRequest
 from tests.unit.flow.filled import broker, drain_items, offsets, put, records

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, Encoding, Heartbeat, Item
+from ratsvc.core.items import Heartbeat, Item
+from ratsvc.core.record import Batch, Encoding
 from ratsvc.flow.hub import Lane, Selection
 from ratsvc.formats import Budget, Compressor, GzipBody
 from ratsvc.formats.compression import WINDOW_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ratsvc.core.cursor import Cursor, Earliest, LastN, SinceTime, Start
-from ratsvc.core.record import End, Gap, GapReason, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Reconnect
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Overflow, ReadRequest

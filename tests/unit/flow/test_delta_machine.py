@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from ratsvc.core.cursor import Earliest, Latest, parse_start
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.flow import deltas
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription

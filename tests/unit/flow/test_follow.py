@@ -8,7 +8,8 @@ import random
 import pytest
 
 from ratsvc.core.cursor import Earliest
-from ratsvc.core.record import Batch, Framing, Heartbeat
+from ratsvc.core.items import Heartbeat
+from ratsvc.core.record import Batch, Framing
 from ratsvc.errors import StreamNotFound
 from ratsvc.flow.broker import ReadRequest
 from tests.unit.flow.filled import broker, offsets, put

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ratsvc.core.record import Item, Reconnect
+from ratsvc.core.items import Item, Reconnect
 from ratsvc.errors import SettingsError, Unavailable
 from ratsvc.flow.broker import ReadRequest
 from ratsvc.settings import load

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from ratsvc.core.cursor import Cursor, Latest
-from ratsvc.core.record import Batch, Draft, End, Gap, GapReason, Heartbeat, Item
+from ratsvc.core.draft import Draft
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item
+from ratsvc.core.record import Batch
 from ratsvc.core.retention import Retention
 from ratsvc.flow import snapshots
 from ratsvc.flow.broker import Broker, ReadRequest, Subscription

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ratsvc.core.record import Draft
+from ratsvc.core.draft import Draft
 from ratsvc.core.retention import Retention
 from ratsvc.errors import StreamEnded, StreamExists, StreamNotFound
 from tests.unit.flow.filled import broker, put, records

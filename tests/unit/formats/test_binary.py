@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rat.v1.record_pb2 import Frame, Record
 
-from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.formats import encode_items, make_format
 from ratsvc.formats.binary import Frames, varint
 from ratsvc.quickmem import from_data_value, to_tree

@@ -8,7 +8,8 @@ import os
 import zlib
 
 from ratsvc.core.figures import Figures
-from ratsvc.core.record import Batch, End, Gap, GapReason, Heartbeat, Item
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item
+from ratsvc.core.record import Batch
 from ratsvc.formats import Budget, Compressor, GzipBody, encode_items, make_format
 from ratsvc.formats.compression import LARGE_BYTES, WINDOW_BYTES, LaneBlocks
 from tests.unit.formats.items import EPOCH, make

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.errors import InvalidArgument
 from ratsvc.formats import View, encode_items, make_format
 from tests.unit.formats.items import EPOCH, make

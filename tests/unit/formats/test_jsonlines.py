@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratsvc.core.record import End, Gap, GapReason, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Reconnect
 from ratsvc.formats import Format, View, make_format
 from ratsvc.quickmem import from_json, to_json
 from tests.unit.formats.items import EPOCH, make

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ratsvc.core.cursor import Cursor
-from ratsvc.core.record import Gap, GapReason
+from ratsvc.core.items import Gap, GapReason
 from ratsvc.formats import View, page
 from tests.unit.formats.items import EPOCH, make
 

@@ -9,7 +9,7 @@ from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratsvc.core.record import End, Gap, GapReason, Heartbeat, Item, Reconnect
+from ratsvc.core.items import End, Gap, GapReason, Heartbeat, Item, Reconnect
 from ratsvc.formats import Format, View, encode_items, make_format
 from tests.unit.formats.items import EPOCH, Event, EventStream, heard, make, texts
 

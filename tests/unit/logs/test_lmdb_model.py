@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ratsvc.core.dedupe import Claim, Dedupe
-from ratsvc.core.record import Batch, ProducerRef
+from ratsvc.core.draft import ProducerRef
+from ratsvc.core.record import Batch
 from ratsvc.core.registry import Registry, StreamInfo
 from ratsvc.core.retention import Retention
 from ratsvc.logs.lmdb import LmdbLog
