@@ -26,7 +26,7 @@ demo: $(STAMP) ## Run the service with sample producers and a page that shows th
 test: $(STAMP) ## Set up everything and run all checks and tests
 	@tests/setup-system.sh
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the figures (make test has a short form)
 	@tests/setup-system.sh

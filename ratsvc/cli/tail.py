@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import stat
 import sys
+from threading import Thread
 from typing import Annotated
 
 import httpx
@@ -18,6 +22,7 @@ from ratsvc.client import Consumer, GapSeen, Received
 from ratsvc.client.status import error_of_problem
 from ratsvc.errors import Unavailable
 
+STDOUT = 1
 FORMATS = ("sse", "ndjson", "json-seq", "text", "chunked", "binary")
 
 
@@ -86,7 +91,17 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
+def _leave_with_the_reader() -> None:
+    """Ends the process when whoever reads its output has left: on a quiet stream nothing else would tell it."""
+    output = select.poll()
+    output.register(STDOUT, 0)  # an error is told always, and is all that is waited for
+    output.poll()
+    os._exit(0)
+
+
 def _raw(service: str, query: list[tuple[str, str]]) -> None:
+    if stat.S_ISFIFO(os.fstat(STDOUT).st_mode):
+        Thread(target=_leave_with_the_reader, daemon=True).start()
     params = httpx.QueryParams(tuple(query))
     timeout = httpx.Timeout(10.0, read=60.0)
     with httpx.stream("GET", service + "/v1/subscribe", params=params, timeout=timeout) as response:

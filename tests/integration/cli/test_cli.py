@@ -165,7 +165,7 @@ def test_commands_find_the_service_where_the_environment_tells_it_to_listen(
 def test_tail_stops_when_its_pipe_closes(service: Service) -> None:
     ratsvc("publish", "pipe", *map(str, range(100)), "--grpc", service.grpc)
     command = f"{sys.executable} -m ratsvc tail pipe --from earliest --http {service.http} | head -3"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, env=ENV, text=True)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=12, env=ENV, text=True)
     assert done.stdout == "0\n1\n2\n"
     assert "Traceback" not in done.stderr
 
