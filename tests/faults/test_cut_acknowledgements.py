@@ -18,7 +18,7 @@ PATIENCE_S = 1800
 def test_lost_acknowledgements_store_nothing_twice(
     tmp_path: Path, scaled: Callable[[Any, Any], Any], figure: Callable[[str], None]
 ) -> None:
-    publishes, restarts = scaled((1_000, 5), (10_000, 100))
+    publishes, restarts = scaled((504, 3), (10_000, 100))
     with ServerProcess(tmp_path, tmp_path / "log") as server:
         proxy = Process(cut_acknowledgements, server.grpc_port, CUT)
         _, port = proxy.receive()
