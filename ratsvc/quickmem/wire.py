@@ -52,6 +52,8 @@ except ImportError:  # It was built without a C compiler.
 
 COMPILED: Final = compiled is not None
 """Whether records are checked in C."""
+#: What the compiled check holds values to.
+_BOUNDS: Final = (DEPTH, NODES, MAP_KEYS, KEY_BYTES)
 #: Of records over this size on average, the values are not kept beside the records.
 _LARGE = 4096
 
@@ -87,7 +89,7 @@ def parse_records(raw: list[bytes], limits: ValueLimits, sizes: list[int] | None
         at = next(i for i, size in enumerate(sizes) if size > limits.value_bytes)
         where = f"records[{at}]"
         raise TooLarge(f"{where} has {sizes[at]} bytes; at most {limits.value_bytes} are taken", field=where)
-    tails = None if compiled is None else compiled.tails(raw, DEPTH, NODES, MAP_KEYS, KEY_BYTES)
+    tails = None if compiled is None else compiled.tails(raw, *_BOUNDS)
     if tails is not None and (columns := label_columns(tails)) is not None:
         return Columns(None, *columns)
     keep = sum(sizes) <= _LARGE * len(raw)
@@ -120,9 +122,7 @@ def take_run(message: bytes, limits: ValueLimits) -> Taken | None:
     """
     if compiled is None:
         return None
-    found = compiled.run(
-        message, TAG, limits.value_bytes, MAX_JOINED_BYTES, DEPTH, NODES, MAP_KEYS, KEY_BYTES
-    )  # fmt: skip
+    found = compiled.run(message, TAG, limits.value_bytes, MAX_JOINED_BYTES, *_BOUNDS)
     if found is None:
         return None
     rest, run, sizes, size, tails = found
