@@ -26,7 +26,7 @@ from tests.faults.process import ServerProcess, free_port, until_true
 ROOT = Path(__file__).parents[2]
 ANNOTATION = "nginx.ingress.kubernetes.io/"
 STREAMS = ("load.>",)
-CLIENTS, SHARE = 200, 0.30
+CLIENTS, SHARE = 200, 0.20
 OTHERS = 4
 RESTART_S = 5.0
 
