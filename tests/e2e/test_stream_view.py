@@ -241,6 +241,26 @@ async def test_a_stream_that_cannot_be_is_refused_as_text(server: Running, open_
     assert await page.evaluate(UNHURT)
 
 
+async def test_a_list_that_moves_stands_still_while_it_is_pressed(
+    server: Running, producer: Producer, open_page: OpenPage
+) -> None:
+    await publish_lines(producer, "any.lines", 0, 40)
+    page = await open_page(f"{server.http_url}/ui/?stream=any.lines")
+    await expect(page.locator(".record")).to_have_count(40)
+    row = await page.locator(".record").nth(3).bounding_box()
+    assert row
+    await page.mouse.move(row["x"] + 40, row["y"] + row["height"] / 2)
+    await page.mouse.down()
+    await publish_lines(producer, "any.lines", 40, 40)
+    await page.wait_for_function(f"() => {RECEIVED} == 80")
+    await page.evaluate("() => new Promise(requestAnimationFrame)")
+    await expect(page.locator(".record")).to_have_count(40)
+    await page.mouse.up()
+    await expect(page.locator("#inspector")).to_contain_text("line 36")
+    await expect(page.locator(".record")).to_have_count(80)
+    assert await page.evaluate(RECORD_TEXTS) == lines(80)[::-1]
+
+
 async def test_ten_thousand_records_a_second_do_not_freeze_it(server: Running, open_page: OpenPage) -> None:
     page = await open_page(f"{server.http_url}/ui/?stream=any.many")
     await live(page)

@@ -1,6 +1,7 @@
 // The list of the newest records, newest first. It takes any number a second and shows what one can look at: bursts of
 // BURST whole, after that SHOWN_PER_S a second, always the newest; how many of how many is said. What is shown is kept,
-// up to KEEP rows and KEEP_BYTES; all the others were only counted (and searched, when there is a filter).
+// up to KEEP rows and KEEP_BYTES; all the others were only counted (and searched, when there is a filter). While the
+// pointer is down on it, the list stands still: what is pressed is what is chosen, and a text can be marked.
 
 import { draw, element } from "../dom.js";
 import { clock, count, oneLine, visible } from "./text.js";
@@ -22,8 +23,13 @@ export function parseFilter(filter) {
 
 export class Records {
   constructor(list, said, { onChoose }) {
-    Object.assign(this, { list, said, onChoose, filter: null, drawn: () => this.draw() });
+    Object.assign(this, { list, said, onChoose, filter: null, isHeld: false, drawn: () => this.isHeld || this.draw() });
     this.clear();
+    list.addEventListener("pointerdown", () => this.isHeld = true);
+    for (const over of ["pointerup", "pointercancel", "blur"]) window.addEventListener(over, () => {
+      if (this.isHeld) draw(this.drawn);
+      this.isHeld = false;
+    });
     list.addEventListener("click", (event) => {
       const row = event.target.closest("[role=option]");
       if (row) this.choose(this.kept.find((one) => one.row === row));
