@@ -217,6 +217,7 @@ class Operations:
 
     async def metrics(self) -> Response:
         """The service's figures, in Prometheus' text format."""
+        Query(request.query_string, ())
         await self._metrics.look()
         return Response(generate_latest(self._registry), 200, {"Content-Type": CONTENT_TYPE_LATEST})
 
