@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ratsvc.core.record import MAX_JOINED_BYTES, Batch
+from ratsvc.core.kept import MAX_JOINED_BYTES, Kept
+from ratsvc.core.record import Batch
 from ratsvc.core.run import TAG
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
@@ -107,11 +108,7 @@ class Taken:
 
     rest: bytes
     """The message without them."""
-    run: bytes
-    sizes: array[int]
-    """Of the records, in bytes."""
-    size: int
-    """Of all records."""
+    kept: Kept
     columns: Columns
 
 
@@ -127,7 +124,7 @@ def take_run(message: bytes, limits: ValueLimits) -> Taken | None:
         return None
     rest, run, sizes, size, tails = found
     columns = label_columns(tails)
-    return None if columns is None else Taken(rest, run, array("I", sizes), size, Columns(None, *columns))
+    return None if columns is None else Taken(rest, Kept(None, run, array("I", sizes), size), Columns(None, *columns))
 
 
 def values(batch: Batch) -> list[object]:
