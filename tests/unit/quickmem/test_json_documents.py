@@ -40,7 +40,13 @@ plain_floats = st.floats(min_value=-1e15, max_value=1e15).filter(lambda x: x == 
 short_text = st.text(max_size=30).filter(lambda text: not any("\ud800" <= one <= "\udfff" for one in text))
 broken_text = st.lists(st.sampled_from(["\r", "\n", "\r\n", "\u2028", "some text", '"'])).map("".join)
 simple = model.nested(
-    st.none() | st.booleans() | model.ints | plain_floats | st.sampled_from([math.nan, math.inf]) | short_text
+    st.none()
+    | st.booleans()
+    | model.ints
+    | plain_floats
+    | st.sampled_from([math.nan, math.inf])
+    | short_text
+    | st.binary(max_size=300)
 )
 
 
@@ -124,7 +130,8 @@ def nested_keys(count: int) -> object:
         (True, [{key: [{"a": 1, "b": {"a": 2}}] for key in "abcdefgh"}] * 40),
         (True, model.deep(DEPTH, "both")),
         (True, [[], {}, [[]], {"": {}}]),
-        (False, b"bytes"),
+        (True, [bytes(range(n, 256)) for n in range(256)]),
+        (True, {"large": b"\xff\xfe" * 40_000}),
         (False, {"at": datetime(2026, 1, 2, tzinfo=UTC)}),
         (False, [1e300]),
         (False, 1.5e-9),
