@@ -33,7 +33,7 @@ def answer_metadata() -> tuple[tuple[str, str], ...]:
 def served(
     service: str, method: str, handler: grpc.RpcMethodHandler[Any, Any], broker: Broker, **also: str
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler with all this around it; its log line has `also` that."""
+    """A handler with all this around it. `also`: what its log line says beside the rest."""
     unary = handler.stream_unary is not None
     inner: Any = handler.stream_unary or handler.stream_stream
     figures, tracing = broker.figures, broker.tracing

@@ -22,15 +22,13 @@ from ratsvc.settings import Settings
 
 HEADROOM_BYTES = 1024 * 1024
 """A request a little over the limit gets an answer of its own; far over it the transport refuses it."""
+SHOWN_METHOD = 256
+"""So many characters of a method that is not here are shown."""
 SERVICES = (
     producer_pb2.DESCRIPTOR.services_by_name["ProducerService"].full_name,
     consumer_pb2.DESCRIPTOR.services_by_name["ConsumerService"].full_name,
     admin_pb2.DESCRIPTOR.services_by_name["StreamService"].full_name,
 )
-
-
-SHOWN_METHOD = 256
-"""So much of a method that is not here is shown."""
 
 
 def options(settings: Settings) -> list[tuple[str, Any]]:
