@@ -29,6 +29,8 @@ TIMEOUT_S = 100
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d{4,5})\b")
 HTTP, GRPC = "8080", "50051"
 BASH = ("bash", "-eu", "-o", "pipefail", "-c")
+MAKES = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS"}
+"""What `make test` tells the makes that it calls: a page's own is not called by it."""
 SERVE = "ratsvc serve --set drain_s=0.2"
 
 
@@ -128,7 +130,8 @@ class Page:
 
     async def _sh(self, block: Block, code: str, output: Output) -> None:
         path = os.pathsep.join([str(ROOT / ".venv" / "bin"), os.environ["PATH"]])
-        env = os.environ | self._addresses | {"PATH": path, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
+        around = {name: value for name, value in os.environ.items() if name not in MAKES}
+        env = around | self._addresses | {"PATH": path, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
         errors = (self._folder / f"errors-{block.line}").open("w+")
         self._stack.callback(errors.close)
         process = await asyncio.create_subprocess_exec(
