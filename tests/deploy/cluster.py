@@ -1,7 +1,7 @@
 """A Kubernetes control plane for tests: etcd, API server and controllers, on ports of loopback, in a folder.
 
-There is no scheduler and no kubelet: pods are made, and not run but as `tests.deploy.node` plays it. What one waits for is
-told by the API server's own watch. A token is all that it asks of a client, and its certificate is its own.
+There is no scheduler and no kubelet: pods are made, and not run but as `tests.deploy.node` plays it. What one waits for
+is told by the API server's own watch. A token is all that it asks of a client, and it makes its certificate itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import secrets
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -23,8 +24,7 @@ from tests.deploy import components
 from tests.deploy.chart import ROOT, tool
 from tests.faults.process import free_port, until_true
 
-START_S, WAIT_S, STOP_S = 60.0, 20.0, 10.0
-TOKEN = "of-the-tests"
+START_S, WAIT_S, STOP_S = 60, 20, 10
 GROWING, NODE = "growing", "here"
 """A class of volumes whose claims may grow; a node that nobody runs."""
 CONTROLLERS = (
@@ -49,10 +49,13 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.has_learned = False
+        """Whether it knows the kinds of the Gateway API and of the Prometheus operator."""
         self._stack = ExitStack()
         self._spaces = itertools.count(1)
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
         self._url = f"https://127.0.0.1:{free_port()}"
+        self._token = secrets.token_urlsafe()
         self._certificate = folder / "apiserver.crt"
 
     def __enter__(self) -> Self:
@@ -70,26 +73,24 @@ class Cluster:
             "etcd", "--data-dir=etcd", "--unsafe-no-fsync", f"--listen-client-urls={etcd}",
             f"--advertise-client-urls={etcd}", "--listen-peer-urls=http://127.0.0.1:0",
         )  # fmt: skip
-        key = ["openssl", "genrsa", "-out", "accounts.pem", "2048"]
-        subprocess.run(key, check=True, capture_output=True, cwd=self.folder)
-        (self.folder / "tokens").write_text(f"{TOKEN},tests,tests,system:masters\n")
+        (self.folder / "tokens").write_text(f"{self._token},tests,tests,system:masters\n")
         self._run(
             "kube-apiserver", f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
             f"--secure-port={self._url.rpartition(':')[2]}", "--endpoint-reconciler-type=none", "--cert-dir=.",
             "--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC", "--token-auth-file=tokens",
-            "--service-account-issuer=https://tests.invalid", "--service-account-key-file=accounts.pem",
-            "--service-account-signing-key-file=accounts.pem",
+            "--service-account-issuer=https://tests.invalid", "--service-account-key-file=apiserver.key",
+            "--service-account-signing-key-file=apiserver.key",
         )  # fmt: skip
         # The private key is written after the certificate.
         until_true(lambda: self._lives((self.folder / "apiserver.key").exists), START_S, "it has a certificate")
         trusted = ssl.create_default_context(cafile=self._certificate)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {self._token}"}
         client = httpx.Client(base_url=self._url, headers=headers, verify=trusted, timeout=WAIT_S)
         self.http = self._stack.enter_context(client)
         until_true(lambda: self._lives(self._answers), START_S, "the API server answers")
         self._run(
-            "kube-controller-manager", f"--kubeconfig={self._configured('default')}", f"--controllers={','.join(CONTROLLERS)}",
-            "--secure-port=0", "--leader-elect=false",
+            "kube-controller-manager", f"--kubeconfig={self._configured('default')}", "--secure-port=0",
+            f"--controllers={','.join(CONTROLLERS)}", "--leader-elect=false",
         )  # fmt: skip
         self.apply(
             {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}},
@@ -120,7 +121,7 @@ class Cluster:
         """A file that tells helm, kubectl and the controllers where it is, and which namespace is meant."""
         server = {"server": self._url, "certificate-authority": str(self._certificate)}
         context = {"cluster": "tests", "user": "tests", "namespace": namespace}
-        parts = {"cluster": server, "user": {"token": TOKEN}, "context": context}
+        parts = {"cluster": server, "user": {"token": self._token}, "context": context}
         config = {f"{part}s": [{"name": "tests", part: value}] for part, value in parts.items()}
         file = self.folder / f"{namespace}.config"
         file.write_text(yaml.safe_dump(config | {"current-context": "tests"}))
@@ -143,11 +144,15 @@ class Cluster:
         return done
 
     def learn(self) -> None:
-        """Teaches it the custom kinds of the chart."""
-        definitions = str(components.BUILT / "definitions")
-        for command in (["apply", "--server-side", "-f", definitions], ["wait", "--for=condition=Established", "crd", "--all"]):
-            done = self.run("kubectl", *command)
-            assert done.returncode == 0, done.stderr
+        """Teaches it the chart's custom kinds, if it does not know them."""
+        if not self.has_learned:
+            for command in (
+                ["apply", "--server-side", "-f", components.BUILT / "definitions"],
+                ["wait", "--for=condition=Established", "crd", "--all"],
+            ):
+                done = self.run("kubectl", *command)
+                assert done.returncode == 0, done.stderr
+            self.has_learned = True
 
     def space(self) -> Space:
         """A new namespace, where pods have to fit the `restricted` standard."""
@@ -210,7 +215,11 @@ class Space:
         http, path = self.cluster.http, self.path(kind)
         listed = http.get(path).raise_for_status().json()
         found = {one["metadata"]["name"]: one for one in listed["items"]}
-        since = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": f"{WAIT_S:g}"}
+        since = {
+            "watch": "1",
+            "resourceVersion": listed["metadata"]["resourceVersion"],
+            "timeoutSeconds": f"{WAIT_S:g}",
+        }
         if is_so(found):
             return found
         with http.stream("GET", path, params=since, timeout=2 * WAIT_S) as events:
@@ -224,7 +233,7 @@ class Space:
                     return found
         for one in found.values():
             del one["metadata"]["managedFields"]
-        raise AssertionError(f"after {WAIT_S:g} s the {kind} are still\n{yaml.safe_dump(found)}")
+        raise AssertionError(f"after {WAIT_S} s the {kind} are still\n{yaml.safe_dump(found)}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

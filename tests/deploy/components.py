@@ -1,7 +1,7 @@
 """The programs of a Kubernetes control plane, built by Go from what any Go proxy has: no release page, no container.
 
-Kubernetes' own module is built in place, beside a `go.mod` of ours: its own one names folders that only its checkout
-has (`staging`), and their contents are modules too, published under the matching version. It also names the etcd that it
+Kubernetes' own module is built in place, with a `go.mod` of ours: its own one names folders that only its checkout has
+(`staging`), and what is in them is published as modules too, under the matching version. It also names the etcd that it
 is tested with. Built once, for a quarter of an hour on two cores; tests are skipped where it was not done.
 
 usage: python -m tests.deploy.components
@@ -51,7 +51,10 @@ def program(name: str) -> Path:
 
 
 def build() -> None:
-    """Builds all of `PROGRAMS`, and puts the chart's custom kinds beside them. What was compiled before it was interrupted is in Go's cache, and is not again."""
+    """Builds all of `PROGRAMS`, and puts the chart's custom kinds beside them.
+
+    What was compiled before it was interrupted is in Go's cache, and is not compiled again.
+    """
     source = module(KUBERNETES)
     staged = "v0." + VERSION.removeprefix("v1.")
     requirements = re.sub(r"^.* => \./staging/.*\n", "", (source / "go.mod").read_text(), flags=re.M)

@@ -2,8 +2,8 @@
 
 Command, arguments, environment, mounted files, probes and how it is stopped are the object's; the image's part is read
 from the Dockerfile. Nothing is isolated: a mount is a folder of this machine, and what is listened at is a port of
-loopback, so both are others in what the container is given. Services are played too: where a container names one with its
-port, it gets the address of the endpoints that the cluster found for it.
+loopback, so both are others in what the container is given. Services are played too: where a container names one with
+its port, it gets the address of the endpoints that the cluster found for it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import itertools
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,8 +49,6 @@ class Node:
         self.space = space
         self.folder = folder
         self.addresses = (f"10.1.0.{host}" for host in itertools.count(2))
-        self.at: dict[tuple[str, int], int] = {}
-        """The port of this machine, for each address and port of a pod."""
         self._containers: list[Container] = []
 
     def __enter__(self) -> Self:
@@ -63,8 +62,8 @@ class Node:
 
     def start(self, name: str) -> Container:
         """Takes a pod that waits for a node, and starts its container."""
-        target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": NODE}}
-        done = self.space.cluster.http.post(self.space.path("pods", name, "binding"), json=target)
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"name": NODE}}
+        done = self.space.cluster.http.post(self.space.path("pods", name, "binding"), json=binding)
         assert done.is_success, done.text
         container = Container(self, self.space.one("pods", name))
         self._containers.append(container)
@@ -94,8 +93,9 @@ class Node:
                 if end["name"] == ports[port]
             ]
 
-        [end] = ends(self.space.until("endpointslices", lambda slices: bool(ends(slices))))
-        return f"127.0.0.1:{self.at[end]}"
+        [(address, end)] = ends(self.space.until("endpointslices", lambda slices: bool(ends(slices))))
+        [container] = [one for one in self._containers if one.address == address]
+        return f"127.0.0.1:{container.ports[end]}"
 
 
 class Container:
@@ -105,12 +105,11 @@ class Container:
         self._node = node
         self._space = node.space
         self._volumes = {one["name"]: one for one in pod["spec"].get("volumes", [])}
-        self.pod = pod
         [self.spec] = pod["spec"]["containers"]
         self.name = pod["metadata"]["name"]
         self.address = next(node.addresses)
-        self.ports = {one["containerPort"]: free_port() for one in self.spec.get("ports", [])}
-        node.at |= {(self.address, port): here for port, here in self.ports.items()}
+        self.ports: dict[int, int] = defaultdict(free_port)
+        """The port of this machine for each that it listens at."""
         self.mounts = {one["mountPath"]: self._folder(one["name"]) for one in self.spec.get("volumeMounts", [])}
         for one in self.spec.get("volumeMounts", []):
             self._fill(self.mounts[one["mountPath"]], self._volumes[one["name"]])
@@ -143,10 +142,6 @@ class Container:
 
         until_true(passed, probe["failureThreshold"] * probe["periodSeconds"], f"{kind} of {self.name} passes")
 
-    def asked(self, kind: str) -> bool:
-        """Asks a probe once."""
-        return self._asked(self.spec[kind])
-
     def _asked(self, probe: Object) -> bool:
         limit = probe["timeoutSeconds"]
         if "grpc" in probe:
@@ -157,7 +152,7 @@ class Container:
                     return bool(said.status == health_pb2.HealthCheckResponse.SERVING)
             return False
         asked = probe["httpGet"]
-        [port] = [one["containerPort"] for one in self.spec["ports"] if asked["port"] in (one["name"], one["containerPort"])]
+        [port] = [one["containerPort"] for one in self.spec["ports"] if one["name"] == asked["port"]]
         with suppress(httpx.TransportError):
             url = f"{asked['scheme'].lower()}://127.0.0.1:{self.ports[port]}{asked['path']}"
             return httpx.get(url, headers={"Host": f"{self.address}:{port}"}, timeout=limit).status_code < 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,10 +46,11 @@ def node(space: Space, tmp_path: Path) -> Iterator[Node]:
         yield running
 
 
-def taken(space: Space, *arguments: str | Path) -> None:
-    """Runs helm, which has no objection and passes on no warning."""
+def taken(space: Space, *arguments: str | Path) -> str:
+    """What helm prints, which has no objection and passes on no warning."""
     done = space.helm(*arguments)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
 
 
 def only_pod(space: Space) -> Object:
@@ -57,9 +60,12 @@ def only_pod(space: Space) -> Object:
 
 
 def next_pod(space: Space, before: Object) -> Object:
-    """The pod that comes after another."""
-    uid = before["metadata"]["uid"]
-    [pod] = space.until("pods", lambda pods: bool(pods) and all(one["metadata"]["uid"] != uid for one in pods.values())).values()
+    """The pod that comes when another is gone."""
+
+    def is_next(pods: dict[str, Object]) -> bool:
+        return bool(pods) and before["metadata"]["uid"] not in [one["metadata"]["uid"] for one in pods.values()]
+
+    [pod] = space.until("pods", is_next).values()
     return pod
 
 
@@ -79,6 +85,7 @@ def lacking(wanted: Any, found: Any, path: str = "") -> list[str]:
 
 
 def test_kinds_that_the_cluster_does_not_know_are_refused_by_name_before_anything_is_made(space: Space) -> None:
+    assert not space.cluster.has_learned, "this test has to be the first"
     for name, kinds in (("monitoring", ["PrometheusRule", "ServiceMonitor"]), ("gateway", ["GRPCRoute", "HTTPRoute"])):
         done = space.helm("install", "r", CHART, "-f", CHART / "ci" / f"{name}-values.yaml")
         assert done.returncode != 0
@@ -93,8 +100,8 @@ def test_kinds_that_the_cluster_does_not_know_are_refused_by_name_before_anythin
 def test_every_values_file_is_taken_without_a_warning_and_made_a_pod_of(space: Space, name: str) -> None:
     space.cluster.learn()
     values = CHART / "ci" / f"{name}-values.yaml"
-    taken(space, "install", "r", CHART, "-f", values)
-    made = [one for one in yaml.safe_load_all(space.helm("get", "manifest", "r").stdout) if one]
+    release = json.loads(taken(space, "install", "r", CHART, "-f", values, "--output", "json"))
+    made = [one for one in yaml.safe_load_all(release["manifest"]) if one]
     [workload] = [one for one in made if one["kind"] in ("Deployment", "StatefulSet")]
     pod = only_pod(space)
     template, durable = workload["spec"]["template"], workload["kind"] == "StatefulSet"
@@ -110,8 +117,8 @@ def test_every_values_file_is_taken_without_a_warning_and_made_a_pod_of(space: S
         [wanted] = workload["spec"]["volumeClaimTemplates"]
         assert lacking(wanted["spec"], claim["spec"]) == []
         assert lacking(wanted["metadata"] | {"name": claim["metadata"]["name"]}, claim["metadata"]) == []
-    hooks = space.helm("get", "hooks", "r").stdout
-    done = space.run("kubectl", "create", "--dry-run=server", "-f", "-", text=hooks)
+    [test] = release["hooks"]
+    done = space.run("kubectl", "create", "--dry-run=server", "-f", "-", text=test["manifest"])
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -174,27 +181,40 @@ def test_a_claim_goes_with_its_release_where_the_values_say_so(space: Space) -> 
     space.until("persistentvolumeclaims", lambda found: not found)
 
 
-def test_what_kubernetes_does_not_let_an_upgrade_change_is_refused_and_nothing_is_changed(space: Space) -> None:
-    taken(space, "install", "r", CHART, *DURABLE)
+def test_what_kubernetes_does_not_let_an_upgrade_change_is_refused_before_anything_is_changed(space: Space) -> None:
+    values = (*DURABLE, "--set-json", 'persistence.annotations={"backup": "daily", "none": null}')
+    taken(space, "install", "r", CHART, *values)
     only_pod(space)
 
-    def state() -> list[str]:
+    def state() -> list[tuple[str, Any, Any]]:
         kinds = ("pods", "statefulsets", "configmaps", "services", "persistentvolumeclaims")
-        return [one["metadata"]["uid"] + str(one.get("spec")) + str(one.get("data")) for kind in kinds for one in space.all(kind).values()]
+        found = [one for kind in kinds for one in space.all(kind).values()]
+        return [(one["metadata"]["uid"], one.get("spec"), one.get("data")) for one in found]
 
     before = state()
     for change in (
-        "persistence.size=20Gi", "persistence.storageClassName=other", "persistence.accessModes={ReadWriteOncePod}",
-        "persistence.annotations.backup=daily", "nameOverride=other,fullnameOverride=r-ratsvc",
-    ):  # fmt: skip
-        done = space.helm("upgrade", "r", CHART, *DURABLE, "--set", change)
-        assert done.returncode != 0, change
-        print(done.stderr)
+        "persistence.size=20Gi",
+        "persistence.storageClassName=other",
+        "persistence.accessModes={ReadWriteOncePod}",
+        "persistence.annotations.backup=hourly",
+        "nameOverride=other,fullnameOverride=r-ratsvc",
+    ):
+        changed = (*values, "--set", change)
+        wanted = space.helm("template", "r", CHART, *changed, "--show-only", "templates/workload.yaml").stdout
+        asked = space.run("kubectl", "replace", "--dry-run=server", "-f", "-", text=wanted)
+        assert "Forbidden: updates to statefulset spec" in asked.stderr
+        done = space.helm("upgrade", "r", CHART, *changed, "--set", "settings.heartbeat_s=20")
+        assert done.returncode != 0
+        assert "Kubernetes does not let" in done.stderr
+        assert re.split(r"\.backup|=", change)[0] in done.stderr
         assert state() == before
-    done = space.helm("upgrade", "r", CHART, *DURABLE, "--set", "persistence.size=20Gi", "--set", "settings.heartbeat_s=20")
-    print(done.stderr, state() == before)
-    done = space.helm("upgrade", "r", CHART, *DURABLE, "--rollback-on-failure", "--set", "persistence.size=20Gi", "--set", "settings.heartbeat_s=20")
-    print(done.stderr, state() == before)
+    taken(space, "install", "m", CHART)
+    done = space.helm("upgrade", "m", CHART, "--set", "nameOverride=other,fullnameOverride=m-ratsvc")
+    assert "the Deployment m-ratsvc is there and knows its pod by other labels" in done.stderr
+    taken(space, "uninstall", "m", "--wait")
+    for same in (f"persistence.size={10 * 1024**3}", 'persistence.size="10240Mi"'):
+        taken(space, "upgrade", "r", CHART, *values, "--set-json", same)
+    assert state() == before
 
 
 def test_the_docs_way_to_a_bigger_volume_leaves_the_pod_alone(space: Space, tmp_path: Path) -> None:

@@ -49,15 +49,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Bytes of a quantity such as 1Gi, 512M or 1000000. */}}
+{{/* Bytes of a quantity such as 1Gi, 512M or 1000000, which may be a number. */}}
 {{- define "ratsvc.bytes" -}}
-{{- $number := regexFind "^[0-9.]+" (toString .) | float64 -}}
-{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
-{{- if not (hasKey $units $unit) -}}
-{{- fail (printf "not a size that this chart can compare: %v" .) -}}
-{{- end -}}
+{{- if kindIs "string" . -}}
+{{- $number := regexFind "^[0-9.]+" . | float64 -}}
+{{- $unit := regexFind "[A-Za-z]*$" . -}}
+{{- $units := dict "m" 0.001 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 "Pi" 0x1p50 "Ei" 0x1p60 -}}
 {{- mulf $number (get $units $unit) | int64 -}}
+{{- else -}}
+{{- int64 . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A setting's limit for the alerts: the value given, or else the service's default. */}}
@@ -129,6 +130,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if has . $grpc.hostnames -}}
 {{- fail (printf "gateway: httpRoute and grpcRoute of one listener both name %s: it may accept only one of them" .) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Kubernetes does not let change in a workload that is there: it would say so only after the ConfigMap and the
+Services were changed. */}}
+{{- define "ratsvc.checkChange" -}}
+{{- $v := .Values -}}
+{{- $kind := ternary "StatefulSet" "Deployment" (eq $v.engine "durable") -}}
+{{- with lookup "apps/v1" $kind .Release.Namespace (include "ratsvc.fullname" .) -}}
+{{- $there := printf "%s %s" $kind .metadata.name -}}
+{{- if ne (toJson .spec.selector.matchLabels) (include "ratsvc.selector" $ | fromYaml | toJson) -}}
+{{- fail (printf "the %s is there and knows its pod by other labels, which Kubernetes does not let change: nameOverride has changed, or it is not this release's" $there) -}}
+{{- end -}}
+{{- $annotations := dict -}}
+{{- range $name, $value := $v.persistence.annotations -}}
+{{- $_ := set $annotations $name (default "" $value) -}}
+{{- end -}}
+{{- $wanted := pick $v.persistence "storageClassName" "accessModes" -}}
+{{- $_ := set $wanted "annotations" $annotations -}}
+{{- $_ = set $wanted "size" (include "ratsvc.bytes" $v.persistence.size) -}}
+{{- range .spec.volumeClaimTemplates -}}
+{{- $has := dict "storageClassName" (default "" .spec.storageClassName) "accessModes" .spec.accessModes -}}
+{{- $_ := set $has "annotations" (default dict .metadata.annotations) -}}
+{{- $_ = set $has "size" (include "ratsvc.bytes" .spec.resources.requests.storage) -}}
+{{- range $name, $value := $has -}}
+{{- if ne (toJson $value) (get $wanted $name | toJson) -}}
+{{- fail (printf "persistence.%s: Kubernetes does not let it change in the %s; how a volume grows is in docs/operations.md" $name $there) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
