@@ -15,5 +15,7 @@ SCENARIOS: dict[str, Callable[[Options], Result]] = {
     **channels.SCENARIOS,
     **deltas.SCENARIOS,
 }
+BY_DEFAULT = tuple(scenarios.SCENARIOS)
+"""Those of the service: they take under a minute together."""
 REFERENCE = {**scenarios.REFERENCE, **channels.REFERENCE}
 """Figures of the system that this one is to leave behind, in records a second."""

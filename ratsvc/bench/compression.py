@@ -21,7 +21,8 @@ from typing import Any
 import httpx
 
 from ratsvc.bench import processes as p
-from ratsvc.bench.scenarios import Options, Result, expect, received
+from ratsvc.bench.processes import expect, received
+from ratsvc.bench.scenarios import Options, Result
 from ratsvc.bench.service import Service
 from ratsvc.quickmem import wire
 

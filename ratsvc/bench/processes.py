@@ -38,6 +38,19 @@ def in_process(target: Any, *arguments: Any) -> tuple[Any, Connection]:
     return process, ours
 
 
+def expect(pipe: Connection, word: str, seconds: float = 30) -> None:
+    """Waits for a word from a process."""
+    if not pipe.poll(seconds) or (found := pipe.recv()) != word:
+        raise RuntimeError(f"a process of the benchmark did not get ready: {found if pipe.poll(0) else 'time-out'}")
+
+
+def received(pipe: Connection, seconds: float = 120) -> Any:
+    """What a process tells at its end."""
+    if not pipe.poll(seconds):
+        raise RuntimeError("a process of the benchmark hangs")
+    return pipe.recv()
+
+
 def publish_request(stream: str, records: list[bytes]) -> bytes:
     """A serialised `rat.v1.PublishRequest` of serialised records."""
     return b"".join([pb.PublishRequest(stream=stream).SerializeToString(), *pieces(records)])
@@ -197,19 +210,6 @@ def _discard(selector: selectors.BaseSelector) -> None:
     while ready := selector.select(0.3):
         for key, _ in ready:
             key.fileobj.recv(BUFFER)  # type: ignore[union-attr]
-
-
-def floor(readers: int, rounds: int, data: bytes, pipe: Connection) -> None:
-    """A bare loop in the service's place: writes `data` to each accepted socket, once a round, when told to."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=readers)
-    pipe.send(listener.getsockname()[1])
-    socks = [listener.accept()[0] for _ in range(readers)]
-    pipe.send("ready")
-    for _ in range(rounds):
-        pipe.recv()
-        for sock in socks:
-            sock.send(data)
-    pipe.recv()
 
 
 def upload(port: int, stream: str, mib: int, received: Synchronized[int], ahead: int, pipe: Connection) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 
+from ratsvc.bench import floors
 from ratsvc.bench import processes as p
+from ratsvc.bench.processes import expect, received
 from ratsvc.bench.service import MIB, Service
 from ratsvc.quickmem import pack, wire
 
@@ -63,8 +65,8 @@ class Result:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def throughput(name: str) -> Callable[[Options], Result]:
-    """One producer to one reader, end to end, as fast as it goes."""
+def throughput(name: str, *, has_floor: bool = True) -> Callable[[Options], Result]:
+    """One producer to one reader, end to end, as fast as it goes, beside what gRPC alone gives here."""
 
     def run(options: Options) -> Result:
         value = sample(name, options.value_bytes)
@@ -83,10 +85,11 @@ def throughput(name: str) -> Callable[[Options], Result]:
             ended, seen, size, last = received(reader)
             began, _ = received(producer)
             cpu, rss = service.cpu_s, service.rss_mib
+        bare = floors.acknowledging(message, max(1, batches // 4)) if has_floor else None
         if seen != total or b"event: gap" in last or b'"gap"' in last:
             raise RuntimeError(f"{name}: {seen:,} of {total:,} records came")
         seconds = ended - began
-        return Result(
+        result = Result(
             name,
             total / seconds,
             size / seconds / 1e6,
@@ -97,6 +100,10 @@ def throughput(name: str) -> Callable[[Options], Result]:
             note=f"{size / total:.0f} bytes a record on the wire",
             options=asdict(options),
         )
+        if bare:
+            result.floor_ratio = batches / seconds / bare
+            result.note += f"; floor {bare * options.batch:,.0f} records/s, a gRPC server that only acknowledges"
+        return result
 
     return run
 
@@ -175,7 +182,7 @@ def fanout(options: Options) -> Result:
         service.reset()
         took = [_round(producer, readers) for _ in range(options.rounds)]
         cpu, rss = service.cpu_s, service.rss_mib
-    bare = _floor(options, size)
+    bare = floors.writing(options.readers, options.rounds, size)
     deliveries = options.readers / median(took)
     result = Result("fanout", deliveries, deliveries * size / 1e6, server_rss_mib=rss, options=asdict(options))
     result.server_cpu_s_per_million = cpu / (options.readers * options.rounds) * 1e6
@@ -263,19 +270,6 @@ def mark(name: str) -> bytes:
     ]
 
 
-def expect(pipe: Any, word: str, seconds: float = 30) -> None:
-    """Waits for a word from a process."""
-    if not pipe.poll(seconds) or (found := pipe.recv()) != word:
-        raise RuntimeError(f"a process of the benchmark did not get ready: {found if pipe.poll(0) else 'time-out'}")
-
-
-def received(pipe: Any, seconds: float = 120) -> Any:
-    """What a process tells at its end."""
-    if not pipe.poll(seconds):
-        raise RuntimeError("a process of the benchmark hangs")
-    return pipe.recv()
-
-
 def _percentiles(result: Result, took: list[float]) -> None:
     def at(share: float) -> float:
         return took[min(len(took) - 1, int(share * len(took)))] * 1e3
@@ -314,19 +308,3 @@ def _frame_size(service: Service, value: str) -> int:
     response = httpx.post(publish, content=b"x\n" * 10_000, headers={"Content-Type": "text/plain"})
     cursor: str = response.json()["cursor"]
     return len(chunk(f"id: {cursor}\ndata: {value}\n\n".encode()))
-
-
-def _floor(options: Options, size: int) -> list[float]:
-    """The same bytes to as many sockets by a bare loop: seconds from its start to the last reader, each round."""
-    _, writer = p.in_process(p.floor, options.readers, options.rounds, b"x" * size)
-    port: int = received(writer)
-    _, readers = p.in_process(p.read_many, port, "", options.readers, options.rounds, size)
-    expect(writer, "ready", 60)
-    expect(readers, "ready", 60)
-    took = []
-    for _ in range(options.rounds):
-        began = time.monotonic()
-        writer.send("go")
-        took.append(received(readers) - began)
-    writer.send("end")
-    return took

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ratsvc.bench.catalogue import REFERENCE, SCENARIOS
+from ratsvc.bench.catalogue import BY_DEFAULT, REFERENCE, SCENARIOS
 from ratsvc.bench.scenarios import Options, Result
 from ratsvc.cli import UsageError
 from ratsvc.quickmem import wire
@@ -27,7 +27,10 @@ DEFAULTS = Options()
 def bench(
     scenarios: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SCENARIO", help=f"Of {', '.join(SCENARIOS)}, or a group of them; all by default."),
+        typer.Argument(
+            metavar="SCENARIO",
+            help=f"Of {', '.join(SCENARIOS)}, a group of them, or all; by default {BY_DEFAULT[0]} to {BY_DEFAULT[-1]}.",
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there, as JSON.")] = None,
     records: Annotated[int, typer.Option(min=1, help="Records of a throughput scenario.")] = DEFAULTS.records,
@@ -49,9 +52,10 @@ def bench(
     sockets.
 
     Latencies are from the publish call to the reader's socket. The service's CPU time and memory are its own alone.
-    The floor is a bare loop that writes the same bytes to as many sockets, in the same run.
+    The floor is what the same machine gives in the same run without the service: for the fan-out a bare loop that
+    writes the same bytes to as many sockets, for throughput a bare gRPC server that only acknowledges what it is sent.
     """
-    wanted = [one for name in scenarios for one in _named(name)] if scenarios else list(SCENARIOS)
+    wanted = [one for name in scenarios for one in _named(name)] if scenarios else list(BY_DEFAULT)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if durability not in ("always", "interval"):
@@ -81,10 +85,10 @@ def bench(
 
 
 def _named(name: str) -> list[str]:
-    """The scenario of that name, or all whose names begin with it and a dash."""
-    found = [one for one in SCENARIOS if one == name or one.startswith(f"{name}-")]
+    """The scenario of that name, or all whose names begin with it and a dash, or all."""
+    found = [one for one in SCENARIOS if name in (one, "all") or one.startswith(f"{name}-")]
     if not found:
-        raise UsageError(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+        raise UsageError(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}, and all")
     return found
 
 

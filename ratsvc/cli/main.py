@@ -12,7 +12,6 @@ import sys
 from importlib import import_module
 from typing import Annotated, Any
 
-import httpx
 import typer
 from typer.core import TyperGroup
 
@@ -80,7 +79,11 @@ def main() -> None:
     except RatError as error:
         typer.echo(f"ratsvc: {error.detail}", err=True)
         sys.exit(exit_code(error))
-    except httpx.HTTPError as error:
+    except Exception as error:
+        import httpx  # here: most commands have no use for it, and would wait for it
+
+        if not isinstance(error, httpx.HTTPError):
+            raise
         typer.echo(f"ratsvc: cannot reach the server: {error or type(error).__name__}", err=True)
         sys.exit(UNREACHABLE)
 

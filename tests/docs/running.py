@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from playwright.async_api import ConsoleMessage, Error, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, async_playwright
 
 from tests.docs.pages import ROOT, Block
 from tests.e2e.conftest import CHROMIUM, CHROMIUM_ARGS
@@ -88,6 +88,7 @@ class Page:
         self._addresses = {f"RATSVC_{name}": f"127.0.0.1:{self._ports[port]}"
                            for name, port in (("HTTP", HTTP), ("GRPC", GRPC))}  # fmt: skip
         self._stack = AsyncExitStack()
+        self._browser: Browser | None = None
         _link(ROOT, folder, besides={".venv", ".git"})
         (folder / ".venv").mkdir()
         _link(ROOT / ".venv", folder / ".venv", besides={".installed"})
@@ -166,10 +167,17 @@ class Page:
                 await running
             assert output.has_begun(block), f"{block.place} ended, with\n{output.text}\nand not\n{block.shown}"
 
+    async def _chromium(self) -> Browser:
+        if self._browser is None:
+            playwright = await self._stack.enter_async_context(async_playwright())
+            self._browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+            self._stack.push_async_callback(self._browser.close)
+        return self._browser
+
     async def _js(self, block: Block, code: str, output: Output) -> None:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-            page = await browser.new_page(bypass_csp=True)
+        browser = await self._chromium()
+        async with await browser.new_context(bypass_csp=True) as context:
+            page = await context.new_page()
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def threw(error: Error) -> None:
@@ -193,7 +201,6 @@ class Page:
                 failed.result()
             if block.shown is not None:
                 await output.begins(block)
-            await browser.close()
 
     async def _toml(self, block: Block, code: str, output: Output) -> None:
         (self._folder / "settings.toml").write_text(code)

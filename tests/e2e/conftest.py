@@ -1,4 +1,8 @@
-"""Browsers, Node.js and a demo of its own process. What is not installed is said by the tests that it skips."""
+"""Browsers, Node.js and a demo of its own process. What is not installed is said by the tests that it skips.
+
+One Chromium serves all tests of a session, each with contexts of its own: its start takes longer than most of them. So
+they, their service and their producer share one event loop.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from ratsvc.client import Producer
-from tests.conftest import Running
+from tests.conftest import Running, running
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium")
@@ -34,8 +38,14 @@ FAILED = "Failed to load resource: "
 ENV = {**os.environ, "COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
 
 
-@pytest_asyncio.fixture
-async def browser() -> AsyncIterator[Browser]:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
     """Debian's Chromium, headless."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
@@ -45,7 +55,22 @@ async def browser() -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """Chromium, without what a test before had open."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server() -> AsyncIterator[Running]:
+    """A running service with default settings."""
+    async with running() as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
     """Opens a page; the test fails when any page threw or wrote an error to its console.
 
@@ -69,7 +94,7 @@ async def open_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[P
     assert errors == []
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def producer(server: Running) -> AsyncIterator[Producer]:
     """A producer of the running service."""
     async with Producer(server.grpc_addr) as producer:

@@ -41,7 +41,7 @@ def other(request: pytest.FixtureRequest) -> Iterator[WebDriver]:
         yield browser
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_tab(other: WebDriver) -> AsyncIterator[OpenTab]:
     """Opens a page in a tab; the test fails when it threw or wrote an error to its console."""
     tabs: list[Tab] = []

@@ -15,6 +15,7 @@ from ratsvc.core.run import cut, pieces
 from ratsvc.errors import InvalidValue, RatError
 from ratsvc.grpc_api.envelope import Envelope, parse
 from ratsvc.quickmem import ValueLimits, wire
+from tests.unit.compiled import need_compiled_check
 
 RECORDS = [Record(key=key).SerializeToString() for key in ("", "a", "b" * 126, "c" * 200)]
 ONE, TWO = (PublishRequest(records=[Record(key=key)]).SerializeToString() for key in "ab")
@@ -114,8 +115,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @given(requests())
 def test_the_compiled_way_takes_what_the_other_takes_and_finds_the_same(data: bytes) -> None:
-    if not wire.COMPILED:
-        pytest.skip("records are checked in Python: there was no C compiler at the install")
+    need_compiled_check()
     if wire.take_run(data, LIMITS) is None:
         return
     found = outcome(data)

@@ -18,11 +18,11 @@ from ratsvc.quickmem import pack, wire
 from ratsvc.quickmem.framing import MAX_HEADERS, head, make_tail
 from ratsvc.quickmem.limits import DEPTH, KEY_BYTES, MAP_KEYS, NODES
 from ratsvc.quickmem.packed import encode_plain, unpack_exact
+from tests.unit.compiled import need_compiled_check
 
 from . import model
 
-if wire.compiled is None:
-    pytest.skip("records are checked in Python: there was no C compiler at the install", allow_module_level=True)
+need_compiled_check()
 
 BOUNDS = DEPTH, NODES, MAP_KEYS, KEY_BYTES
 timeless = model.nested(st.none() | st.booleans() | model.ints | st.floats() | model.text | st.binary(max_size=300))
