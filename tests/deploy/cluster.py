@@ -35,7 +35,7 @@ CONTROLLERS = (
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 GROUPS = {
     "pods": "api/v1", "persistentvolumeclaims": "api/v1", "configmaps": "api/v1", "secrets": "api/v1",
-    "services": "api/v1", "deployments": "apis/apps/v1", "statefulsets": "apis/apps/v1",
+    "services": "api/v1", "deployments": "apis/apps/v1", "replicasets": "apis/apps/v1", "statefulsets": "apis/apps/v1",
     "endpointslices": "apis/discovery.k8s.io/v1", "poddisruptionbudgets": "apis/policy/v1",
 }  # fmt: skip
 """Where the API has the kinds that tests read."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the tests of image and chart need: helm and kubeconform, built by Go into its own bin folder; schemas, and the
-# programs of a Kubernetes control plane, under build/; Debian's promtool; the image, where an engine answers. Once: a
-# quarter of an hour of compiling, and 8 GB, most of it in Go's caches. `make deploy-test` calls it; `make test` uses what
-# is there.
+# programs of a Kubernetes control plane, under build/; Debian's promtool; the image, where an engine answers. Once: 20
+# minutes of compiling and 4 GB, most of them in Go's caches, which go by themselves. `make deploy-test` calls it; `make
+# test` uses what is there.
 set -eu
 cd "$(dirname "$0")/../.."
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then

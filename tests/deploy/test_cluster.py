@@ -96,6 +96,18 @@ def test_kinds_that_the_cluster_does_not_know_are_refused_by_name_before_anythin
         assert space.all(kind).keys() <= {"kube-root-ca.crt"}
 
 
+def test_a_pod_that_may_do_more_than_the_standard_allows_is_refused_here(space: Space) -> None:
+    done = space.helm("install", "r", CHART, "--set", "securityContext.allowPrivilegeEscalation=true")
+    assert "would violate PodSecurity" in done.stderr
+
+    def has_failed(replicas: dict[str, Object]) -> bool:
+        said = [said["reason"] for one in replicas.values() for said in one["status"].get("conditions", [])]
+        return said == ["FailedCreate"]
+
+    space.until("replicasets", has_failed)
+    assert space.all("pods") == {}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_values_file_is_taken_without_a_warning_and_made_a_pod_of(space: Space, name: str) -> None:
     space.cluster.learn()

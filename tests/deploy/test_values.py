@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, refused
+from tests.deploy.chart import CHART, CLUSTER, helm, refused
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -93,6 +94,19 @@ def test_the_schema_refuses(change: str, named: str) -> None:
 )
 def test_the_templates_refuse_values_that_contradict(changes: list[str], why: str) -> None:
     assert why in refused(*changes)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_enough"),
+    [("536870912", True), ("536870911", False), ("512Mi", True), ("511Mi", False), ("0.5Gi", True), ("0.1Gi", False),
+     ("537M", True), ("536M", False), ("1P", True), ("536870912000m", True), ("536870911000m", False)],
+)  # fmt: skip
+def test_sizes_are_compared_however_they_are_written(size: str, is_enough: bool, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"  # a number in a file is one with a fraction for helm
+    file.write_text(f"resources: {{limits: {{memory: {size}}}}}")
+    done = helm("template", "r", CHART, *CLUSTER, "-f", file)
+    assert (done.returncode == 0) is is_enough, done.stderr
+    assert is_enough or "is less than twice settings.limits.log_bytes (268435456)" in done.stderr
 
 
 def test_every_value_has_its_place_in_the_schema() -> None:
