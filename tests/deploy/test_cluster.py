@@ -184,12 +184,12 @@ def test_records_on_a_volume_outlive_pods_releases_and_rollbacks(space: Space, n
 
 
 def test_a_claim_goes_with_its_release_where_the_values_say_so(space: Space) -> None:
-    taken(space, "install", "r", CHART, *DURABLE)
+    taken(space, "install", "v1.2", CHART, *DURABLE)
     only_pod(space)
-    say_ready(space, "r-ratsvc-0", "10.1.0.2")
-    taken(space, "upgrade", "r", CHART, *DURABLE, "--set", "persistence.whenDeleted=Delete")
-    space.until("persistentvolumeclaims", lambda found: "ownerReferences" in found["data-r-ratsvc-0"]["metadata"])
-    taken(space, "uninstall", "r")
+    say_ready(space, "v1-2-ratsvc-0", "10.1.0.2")
+    taken(space, "upgrade", "v1.2", CHART, *DURABLE, "--set", "persistence.whenDeleted=Delete")
+    space.until("persistentvolumeclaims", lambda found: "ownerReferences" in found["data-v1-2-ratsvc-0"]["metadata"])
+    taken(space, "uninstall", "v1.2")
     space.until("persistentvolumeclaims", lambda found: not found)
 
 

@@ -2,15 +2,15 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters: `-headless`, and the hash of a StatefulSet's pod, have to fit into 63. */}}
+{{/* At most 52 characters: `-headless`, and the hash of a StatefulSet's pod, have to fit into 63. A release's name may have
+dots, a Service's not. */}}
 {{- define "ratsvc.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains (include "ratsvc.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name (include "ratsvc.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $name := include "ratsvc.name" . -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
+{{- $full | replace "." "-" | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* What tells the pod from others, for ever: the test's pod has another component. */}}
@@ -47,6 +47,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The environment variable of a setting. */}}
+{{- define "ratsvc.variable" -}}
+RATSVC_{{ . | upper | replace "." "__" }}
 {{- end -}}
 
 {{/* Bytes of a quantity such as 1Gi, 512M or 1000000, which may be a number. */}}
@@ -117,6 +122,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if and ($given.tracing | default dict).enabled $v.networkPolicy.enabled (not $v.networkPolicy.egress) -}}
 {{- fail "settings.tracing.enabled: networkPolicy.egress lets nothing out, so the collector would get no span" -}}
+{{- end -}}
+{{- if eq (int $v.service.httpPort) (int $v.service.grpcPort) -}}
+{{- fail (printf "service.httpPort and service.grpcPort are both %d" (int $v.service.httpPort)) -}}
+{{- end -}}
+{{- $variables := list "RATSVC_CONFIG" -}}
+{{- range $setting, $_ := $v.secretSettings -}}
+{{- $variables = append $variables (include "ratsvc.variable" $setting) -}}
+{{- end -}}
+{{- range $v.extraEnv -}}
+{{- if has .name $variables -}}
+{{- fail (printf "extraEnv: %s is there already, from extraEnv, from secretSettings or from the chart itself" .name) -}}
+{{- end -}}
+{{- $variables = append $variables .name -}}
 {{- end -}}
 {{- $http := $v.gateway.httpRoute -}}
 {{- $grpc := $v.gateway.grpcRoute -}}
