@@ -1,6 +1,7 @@
-"""Compiles the check of records (`ratsvc/quickmem/_records.c`), where there is a C compiler with Python's headers.
+"""Compiles what checks records and writes them as JSON (`ratsvc/quickmem/_records.c` and `_json.c`), where there is a C
+compiler with Python's headers.
 
-Without them the package is the same, and checks records in Python, at the cost of throughput. The environment's
+Without them the package is the same, and does both in Python, at the cost of throughput. The environment's
 RATSVC_COMPILE says otherwise: `always` makes a build without it fail, `never` builds without it.
 """
 
@@ -17,7 +18,8 @@ from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
-SOURCE = "ratsvc/quickmem/_records.c"
+MODULE = "ratsvc/quickmem/_records"
+SOURCES = (f"{MODULE}.c", "ratsvc/quickmem/_json.c")
 #: The stable ABI of Python 3.11: what is compiled once serves every later version.
 API = "0x030B0000"
 
@@ -29,7 +31,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         how = os.environ.get("RATSVC_COMPILE", "auto")
         if how not in ("auto", "always", "never"):
             raise ValueError(f"RATSVC_COMPILE must be auto, always or never, not {how!r}")
-        for stale in Path(self.root).glob(SOURCE.replace(".c", "*.so")):
+        for stale in Path(self.root).glob(f"{MODULE}*.so"):
             stale.unlink()
         # The stable ABI has no build without the GIL.
         if how == "never" or (how == "auto" and sysconfig.get_config_var("Py_GIL_DISABLED")):
@@ -47,10 +49,10 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def _compile(root: Path) -> str:
-    """Compiles the source, and puts the module beside it; returns its path from `root`."""
-    name = SOURCE.removesuffix(".c").replace("/", ".")
+    """Compiles the sources, and puts the module beside it; returns its path from `root`."""
+    name = MODULE.replace("/", ".")
     extension = Extension(
-        name, [str(root / SOURCE)], py_limited_api=True,
+        name, [str(root / source) for source in SOURCES], py_limited_api=True,
         define_macros=[("Py_LIMITED_API", API)], extra_compile_args=["-Wall", "-Wextra"],
     )  # fmt: skip
     command = build_ext(Distribution({"ext_modules": [extension]}))

@@ -115,6 +115,11 @@ class Batch:
         return [self._run] if self._run is not None else pieces(self.records)
 
     @property
+    def joined(self) -> bytes | None:
+        """The run of the records, where it is there in one piece."""
+        return self._run
+
+    @property
     def sizes(self) -> array[int]:
         """Bytes of each record."""
         if not isinstance(self._sizes, array):

@@ -37,7 +37,8 @@ class RecordView(msgspec.Struct, omit_defaults=True):
 
 def value_lines(batch: Batch, int64_as_string: bool) -> bytes:
     """The values, one JSON document a line: one call into C for the whole batch."""
-    return json_lines(wire.values(batch), int64_as_string=int64_as_string)
+    made = wire.documents(batch, b"", None, b"\n", int64_as_string=int64_as_string)
+    return made if made is not None else json_lines(wire.values(batch), int64_as_string=int64_as_string)
 
 
 def record_lines(batch: Batch, epoch: str, int64_as_string: bool) -> bytes:

@@ -26,6 +26,9 @@ class Text(Format):
     def _encode(self, batch: Batch) -> bytes:
         if self.view is View.RECORD:
             return record_lines(batch, self.epoch, self.int64_as_string)
+        made = wire.documents(batch, b"", None, b"\n", int64_as_string=self.int64_as_string, strings=wire.Strings.TEXT)
+        if made is not None:
+            return made
         values = wire.values(batch)
         try:
             return ("\n".join(cast(list[str], values)) + "\n").encode()

@@ -3,7 +3,8 @@
 A string value is its text, one `data:` line for each of its lines (CR, LF and CRLF break lines, nothing else
 does), with one space after the colon, so that a leading space is kept; anything else is JSON. Ids are cursors and
 event types were checked when they were published, so nothing in a record can break out of its block.
-Cost: 0.25 µs a record of four fields beside decoding, in one formatting call a batch.
+Cost: 0.15 µs a record of four fields that is written in C from its packed form; else 0.25 µs beside decoding, in one
+formatting call a batch.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ class Sse(Format):
     media_type = "text/event-stream"
 
     def _encode(self, batch: Batch) -> bytes:
+        if self.view is View.VALUE and batch.events is None and not batch.point:
+            made = wire.documents(
+                batch, b"id: %b-" % self.epoch.encode(), b"\ndata: ", b"\n\n",
+                int64_as_string=self.int64_as_string, strings=wire.Strings.LINES,
+            )  # fmt: skip
+            if made is not None:
+                return made
         count = len(batch)
         if batch.events is None:
             fields: list[object] = [None] * (2 * count)

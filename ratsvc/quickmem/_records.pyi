@@ -1,3 +1,6 @@
+def documents(
+    run: bytes, tag: int, before: bytes, offset: int, between: bytes, after: bytes, as_text: bool, strings: int, /
+) -> bytes | None: ...
 def run(
     message: bytes, tag: int, most: int, joined: int, depth: int, nodes: int, map_keys: int, key_bytes: int, /
 ) -> tuple[bytes, bytes, bytes, int, list[bytes]] | None: ...

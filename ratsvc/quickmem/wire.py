@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from ratsvc.core.record import MAX_JOINED_BYTES, Batch
@@ -140,6 +141,46 @@ def _decode(batch: Batch) -> list[object]:
     sizes = list(map(len, raw))
     parts = split(raw, sizes) if max(sizes, default=0) < TABLE else None
     return [value_of(record) for record in raw] if parts is None else list(map(decode_checked, parts[0]))
+
+
+class Strings(IntEnum):
+    """What becomes of a value that is a string."""
+
+    JSON = 0
+    TEXT = 1
+    """It is written as it is."""
+    LINES = 2
+    """It is written as it is, with what stands between offset and value for each of its line breaks."""
+
+
+def documents(
+    batch: Batch,
+    before: bytes,
+    between: bytes | None,
+    after: bytes,
+    *,
+    int64_as_string: bool,
+    strings: Strings = Strings.JSON,
+) -> bytes | None:
+    """The values as JSON, each after `before` and before `after`, made without decoding them: 0.15 µs a plain record.
+
+    None where `values` has to decode them first: where there is no compiled part, the records are not there as their
+    run, or it leaves them to Python (see `_json.c`). What is made is to the byte what `json_lines` makes of those.
+
+    Args:
+        between: what stands between a record's offset and its value; None: no offset is written.
+        strings: what becomes of values that are strings.
+    """
+    run, offsets = batch.joined, batch.offsets
+    if compiled is None or run is None:
+        return None
+    if between is None:
+        first = -1
+    elif isinstance(offsets, range) and offsets.step == 1:
+        first = offsets.start
+    else:
+        return None
+    return compiled.documents(run, TAG, before, first, between or b"", after, int64_as_string, strings)
 
 
 def blobs(batch: Batch) -> list[memoryview] | None:
