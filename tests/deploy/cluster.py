@@ -132,27 +132,23 @@ class Cluster:
         programs = [str(components.BUILT), str(Path(tool("helm")).parent), os.environ["PATH"]]
         config = str(self._configured(namespace))
         environment = {"KUBECONFIG": config, "HOME": str(self.folder), "PATH": os.pathsep.join(programs)}
-        return subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment
-        )
+        given: dict[str, Any] = {"input": text, "cwd": ROOT, "env": environment, "timeout": START_S}
+        return subprocess.run(command, capture_output=True, text=True, **given)
 
-    def apply(self, *objects: Object, options: tuple[str, ...] = ()) -> Done:
-        """Gives objects to the API server, as they are or changed."""
-        text = yaml.safe_dump_all(objects)
-        done = self.run("kubectl", "apply", "--server-side", "-f", "-", *options, text=text)
+    def apply(self, *objects: Object) -> None:
+        """Gives objects to the API server."""
+        done = self.run("kubectl", "apply", "--server-side", "-f", "-", text=yaml.safe_dump_all(objects))
         assert done.returncode == 0, done.stderr
-        return done
 
     def learn(self) -> None:
         """Teaches it the chart's custom kinds, if it does not know them."""
-        if not self.has_learned:
-            for command in (
-                ["apply", "--server-side", "-f", components.BUILT / "definitions"],
-                ["wait", "--for=condition=Established", "crd", "--all"],
-            ):
-                done = self.run("kubectl", *command)
-                assert done.returncode == 0, done.stderr
-            self.has_learned = True
+        if self.has_learned:
+            return
+        definitions = components.BUILT / "definitions"
+        for command in (["apply", "--server-side"], ["wait", "--for=condition=Established"]):
+            done = self.run("kubectl", *command, "-f", definitions)
+            assert done.returncode == 0, done.stderr
+        self.has_learned = True
 
     def space(self) -> Space:
         """A new namespace, where pods have to fit the `restricted` standard."""
@@ -215,11 +211,7 @@ class Space:
         http, path = self.cluster.http, self.path(kind)
         listed = http.get(path).raise_for_status().json()
         found = {one["metadata"]["name"]: one for one in listed["items"]}
-        since = {
-            "watch": "1",
-            "resourceVersion": listed["metadata"]["resourceVersion"],
-            "timeoutSeconds": f"{WAIT_S:g}",
-        }
+        since = {"resourceVersion": listed["metadata"]["resourceVersion"], "watch": True, "timeoutSeconds": WAIT_S}
         if is_so(found):
             return found
         with http.stream("GET", path, params=since, timeout=2 * WAIT_S) as events:

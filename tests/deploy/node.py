@@ -31,7 +31,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 ENTRYPOINT = re.findall(r'^ENTRYPOINT \["(\w+)"\]', DOCKERFILE, re.M)
 IMAGE = dict(re.findall(r"^    (RATSVC_\w+)=([\w.:]+)", DOCKERFILE, re.M))
 PROGRAMS = Path(sys.executable).parent
-WAIT_S = 20.0
+WAIT_S = 40
 
 
 def say_ready(space: Space, name: str, address: str) -> None:
@@ -158,23 +158,22 @@ class Container:
             return httpx.get(url, headers={"Host": f"{self.address}:{port}"}, timeout=limit).status_code < 400
         return False
 
-    def stop(self) -> int:
-        """Ends it when its pod is to go, in the time that the pod gives, and says that it is gone. Its exit code."""
+    def stop(self) -> None:
+        """Ends it when its pod is to go, in the time that the pod gives, and says that it is gone."""
         asked = self._space.until("pods", lambda pods: "deletionTimestamp" in pods[self.name]["metadata"])
         grace = asked[self.name]["metadata"]["deletionGracePeriodSeconds"]
         self.process.terminate()
         status = self.process.wait(grace - self.spec["lifecycle"]["preStop"]["sleep"]["seconds"])
+        assert status == 0, self.log.read_text()
         self._space.cluster.http.request(
             "DELETE", self._space.path("pods", self.name), json={"gracePeriodSeconds": 0}
         ).raise_for_status()
-        return status
 
-    def finish(self) -> int:
-        """Waits for a container that ends by itself, and says how it did. Its exit code."""
+    def finish(self) -> None:
+        """Waits for a container that ends by itself, and says that it did."""
         status = self.process.wait(WAIT_S)
-        phase = "Failed" if status else "Succeeded"
-        self._space.patch("pods", self.name, "status", change={"status": {"phase": phase}})
-        return status
+        assert status == 0, self.log.read_text()
+        self._space.patch("pods", self.name, "status", change={"status": {"phase": "Succeeded"}})
 
     def _folder(self, volume: str) -> Path:
         if claim := self._volumes[volume].get("persistentVolumeClaim"):
