@@ -252,8 +252,9 @@ class Outbox:
             self._fail(self._take_first(), error)
 
     def _renumber(self) -> None:
-        """Begins a new epoch for everything that is not stored."""
-        self._epoch = max(self._epoch + 1, int(time() * 1000))
+        """Begins a new epoch for everything that is not stored: the next one, which does not shut out a producer that
+        began later and has published nothing yet."""
+        self._epoch += 1
         self._next = 1
         for batch in self._sealed:
             batch.sequence = self._next

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from ratsvc.errors import InvalidArgument, InvalidCursor
 
@@ -63,6 +64,7 @@ class SinceTime:
 
 
 Start = Latest | Earliest | LastN | SinceTime | Cursor
+Until = Cursor | Literal["now"]
 
 
 def parse_cursor(text: str, field: str = "cursor") -> Cursor:
@@ -99,6 +101,20 @@ def parse_start(text: str, field: str = "from") -> Start:
         raise InvalidArgument(
             f"{field} must be 'latest', 'earliest', '-N', an RFC 3339 time or a cursor, <epoch>-<offset>", field=field
         ) from None
+
+
+def parse_until(text: str, field: str = "until") -> Until:
+    """Reads `now` or a cursor.
+
+    Raises:
+        InvalidArgument: it is neither.
+    """
+    if text == "now":
+        return "now"
+    try:
+        return parse_cursor(text, field)
+    except InvalidCursor:
+        raise InvalidArgument(f"{field} must be 'now' or a cursor, <epoch>-<offset>", field=field) from None
 
 
 def _time_ns(text: str, field: str) -> int:

@@ -1,23 +1,19 @@
 """Records as they go through the service: columns of a batch, never an object per record.
 
 What one publish brings is a draft (see `draft`); the sequencer turns it into a `Batch`, which has offsets and a time.
-Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here, beside the columns that the
-service itself looks at (keys, event types). Small records stay in the one piece of memory that they came in, their
-run: see `run`. A batch keeps what was made of it, per format, for all its readers, until it cools (leaves the tail).
+Both hold each record as the bytes of a serialised `rat.v1.Record`, opaque here (see `kept`), beside the columns that
+the service itself looks at (keys, event types). A batch keeps what was made of it, per format, for all its readers,
+until it cools (leaves the tail).
 
 Cost: the columns of plain records (no key, no event) are None, and cost nothing.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from ratsvc.core.run import cut, pieces
+from ratsvc.core.kept import MAX_JOINED_BYTES, Kept
 from ratsvc.core.trace import Traced
-
-MAX_JOINED_BYTES = 4_096
-"""Records that are larger than this on average stay objects of their own."""
 
 Encoding = bytes | memoryview
 """A batch's bytes in a format: of their own, or a view of its record."""
@@ -33,8 +29,8 @@ class Batch:
     """Records of one stream with their offsets and the time of their commit (Unix, nanoseconds)."""
 
     __slots__ = (
-        "_encoded", "_grew", "_records", "_run", "_settled", "_sizes", "encoded_size", "events", "keys", "offsets",
-        "size", "stream", "time_ns", "trace", "values",
+        "_encoded", "_grew", "_settled", "encoded_size", "events", "kept", "keys", "offsets", "size", "stream",
+        "time_ns", "trace", "values",
     )  # fmt: skip
 
     def __init__(
@@ -42,27 +38,22 @@ class Batch:
         stream: str,
         offsets: Sequence[int],
         time_ns: int,
-        records: list[bytes] | None,
+        records: Kept | list[bytes],
         keys: list[str] | None = None,
         events: list[str] | None = None,
         values: list[object] | None = None,
-        size: int | None = None,
-        run: bytes | None = None,
         trace: Traced | None = None,
-        sizes: list[int] | array[int] | None = None,
     ) -> None:
         self.stream = stream
         self.offsets = offsets
         """A `range` when consecutive."""
         self.time_ns = time_ns
-        self._records = records
-        self._run = run
-        self._sizes = sizes
+        self.kept = kept = records if isinstance(records, Kept) else Kept(records)
         self.keys = keys
         self.events = events
         self.values = values
         """The decoded values, until the commit that brought them was delivered."""
-        self.size = sum(sizes or map(len, records or ())) if size is None else size
+        self.size = kept.size
         self.trace = trace
         """What of it is traced, where that is known: else its records' headers say."""
         self.encoded_size = 0
@@ -70,22 +61,6 @@ class Batch:
         self._encoded: dict[Hashable, Encoding] = {}
         self._grew: Callable[[int], None] | None = _uncounted
         self._settled = False
-
-    @classmethod
-    def of_run(
-        cls,
-        stream: str,
-        offsets: Sequence[int],
-        time_ns: int,
-        run: bytes,
-        sizes: array[int],
-        keys: list[str] | None = None,
-        events: list[str] | None = None,
-    ) -> Batch:
-        """A batch whose records, of these sizes, are there as their run alone."""
-        batch = cls(stream, offsets, time_ns, None, keys, events, run=run, sizes=sizes)
-        batch._settled = True
-        return batch
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -104,42 +79,12 @@ class Batch:
     @property
     def records(self) -> list[bytes]:
         """Each a serialised `rat.v1.Record`."""
-        if self._records is not None:
-            return self._records
-        assert self._run is not None
-        return cut(self._run, self.sizes)
-
-    @property
-    def run(self) -> list[bytes]:
-        """What joined is the run of the records."""
-        return [self._run] if self._run is not None else pieces(self.records)
-
-    @property
-    def joined(self) -> bytes | None:
-        """The run of the records, where it is there in one piece."""
-        return self._run
-
-    @property
-    def sizes(self) -> array[int]:
-        """Bytes of each record."""
-        if not isinstance(self._sizes, array):
-            known = self._sizes
-            self._sizes = array("I", list(map(len, self.records)) if known is None else known)
-        return self._sizes
+        return self.kept.each
 
     def settle(self) -> None:
-        """Called once the batch was delivered: lets go of the decoded values and keeps small records as their run
-        alone, large ones as objects alone."""
+        """Called once the batch was delivered: lets go of the decoded values, and settles how its records are kept."""
         self.values, self._settled = None, True
-        records = self._records
-        if records is None:
-            return
-        if self.size <= MAX_JOINED_BYTES * len(records) and len(records) > 1:
-            self._run = self._run or b"".join(pieces(records))
-            self._sizes = self.sizes
-            self._records = None
-        else:
-            self._run = self._sizes = None
+        self.kept.settle()
 
     def decoded(self, decode: Callable[[Batch], list[object]]) -> list[object]:
         """The values: made by `decode` where they are not there; of small records kept until it is settled."""
@@ -167,7 +112,7 @@ class Batch:
             data = encode(self)
             if self._grew is not None:
                 self._encoded[key] = data
-                if type(data) is bytes or self._records is None:  # a view is then of a record cut from the run
+                if type(data) is bytes or self.kept.is_run:  # a view is then of a record cut from the run
                     self.encoded_size += len(data)
                     self._grew(len(data))
         return data
@@ -187,10 +132,7 @@ class Batch:
 
     def again(self, grew: Callable[[int], None]) -> Batch:
         """The same records as a batch of its own, of which nothing was made yet; see `count`."""
-        one = Batch(
-            self.stream, self.offsets, self.time_ns, self._records, self.keys, self.events, None, self.size, self._run,
-            None, self._sizes,
-        )  # fmt: skip
+        one = Batch(self.stream, self.offsets, self.time_ns, self.kept, self.keys, self.events)
         one._settled, one._grew = True, grew
         return one
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
-from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start
+from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, Start, Until
 from ratsvc.errors import InvalidArgument
 
 LATEST = Latest()
@@ -26,7 +25,7 @@ class ReadRequest:
 
     streams: tuple[str, ...]
     start: Start = LATEST
-    until: Cursor | Literal["now"] | None = None
+    until: Until | None = None
     limit: int | None = None
     keys: frozenset[str] | None = None
     events: frozenset[str] | None = None

@@ -92,7 +92,7 @@ class Sequencer:
     def publish(self, draft: Draft) -> asyncio.Future[Ack]:
         """Queues a publish. Never waits."""
         done: asyncio.Future[Ack] = self._loop.create_future()
-        self._queue.push(_Publish(draft, done, perf_counter()), draft.size, len(draft))
+        self._queue.push(_Publish(draft, done, perf_counter()), draft.kept.size, len(draft))
         self._rouse()
         return done
 

@@ -74,7 +74,7 @@ class Frames(Format):
         if not isinstance(batch.offsets, range):
             message.offsets.extend(batch.offsets)
         head = message.SerializeToString()
-        run = batch.run
+        run = batch.kept.pieces
         size = len(head) + sum(map(len, run))
         start = _BATCH_TAG + varint(size)
         # Fields may come in any order (protobuf encoding guide): the records follow the rest.

@@ -17,7 +17,7 @@ import structlog
 from ratsvc.core.trace import TRACEPARENT, TRACESTATE, trace_context
 from ratsvc.flow.broker import Broker
 from ratsvc.observability import logs
-from ratsvc.observability.request import REQUEST_ID, Request, begin, current
+from ratsvc.observability.request import REQUEST_ID, begin, current
 
 PUBLISHING = frozenset({"Publish", "PublishStream", "Upload"})
 _WANTED = frozenset({REQUEST_ID, TRACEPARENT, TRACESTATE})
@@ -31,9 +31,9 @@ def answer_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def served(
-    service: str, method: str, handler: grpc.RpcMethodHandler[Any, Any], broker: Broker
+    service: str, method: str, handler: grpc.RpcMethodHandler[Any, Any], broker: Broker, **also: str
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler with all this around it."""
+    """A handler with all this around it. `also`: what its log line says beside the rest."""
     unary = handler.stream_unary is not None
     inner: Any = handler.stream_unary or handler.stream_stream
     figures, tracing = broker.figures, broker.tracing
@@ -66,7 +66,7 @@ def served(
             figures.called(method, code, seconds)
             if tracing is not None:
                 tracing.answered(request, None if code == "OK" else code, {"rpc.response.status_code": code})
-            _tell(request, method, code, seconds)
+            _tell(method, code, seconds, also)
 
     wrap: Any = grpc.stream_unary_rpc_method_handler if unary else grpc.stream_stream_rpc_method_handler
     found: grpc.RpcMethodHandler[Any, Any] = wrap(call)
@@ -85,11 +85,11 @@ def _metadata(context: Any) -> dict[str, str]:
     return {name: value for name, value in found.items() if name == TRACESTATE or name not in twice}
 
 
-def _tell(request: Request, method: str, code: str, seconds: float) -> None:
+def _tell(method: str, code: str, seconds: float, also: dict[str, str]) -> None:
     """One line of a call: of those that were served, and of readers that went, only where debug lines are written."""
     quiet = code in ("OK", "CANCELLED")
     if not quiet or logs.shows("debug"):
-        (_log.debug if quiet else _log.info)("call", method=method, code=code, ms=round(seconds * 1000, 1))
+        (_log.debug if quiet else _log.info)("call", method=method, code=code, ms=round(seconds * 1000, 1), **also)
 
 
 def _code_name(code: Any) -> str:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from rat.v1 import producer_pb2 as pb
 
 from ratsvc.core.draft import ProducerRef
-from ratsvc.core.record import MAX_JOINED_BYTES
+from ratsvc.core.kept import MAX_JOINED_BYTES, Kept
 from ratsvc.core.run import is_run
 from ratsvc.errors import InvalidArgument, InvalidValue
 from ratsvc.names import check_producer_id
@@ -58,14 +58,8 @@ class Envelope:
     stream: str
     producer: ProducerRef | None
     durability: int
-    records: list[bytes] | None
-    """None where they are checked, and there as their run alone."""
-    run: bytes | None
-    """The records as one run, where they are small and came as one."""
-    sizes: list[int] | array[int]
-    """Of the records, in bytes."""
-    size: int
-    """Of all records, in bytes."""
+    kept: Kept
+    """The records: their run alone where they are checked, also their run where they are small and came as one."""
     columns: wire.Columns | None = None
     """What the check of the records found, where it was made."""
 
@@ -85,11 +79,11 @@ def parse(data: bytes, limits: ValueLimits) -> Envelope:
     stream, durability = message.stream, message.durability
     ref = _producer(message.producer) if message.HasField("producer") else None
     if taken is not None:
-        return Envelope(stream, ref, durability, None, taken.run, taken.sizes, taken.size, taken.columns)
+        return Envelope(stream, ref, durability, taken.kept, taken.columns)
     records = message.records[:]
     sizes = list(map(len, records))
     run = _run(data, sizes) if len(data) <= MAX_JOINED_BYTES * len(records) else None
-    return Envelope(stream, ref, durability, records, run, sizes, sum(sizes))
+    return Envelope(stream, ref, durability, Kept(records, run, array("I", sizes), sum(sizes)))
 
 
 def _run(data: bytes, sizes: list[int]) -> bytes | None:

@@ -113,7 +113,8 @@ class Producer:
             raise TooLarge(f"the request has {len(data)} bytes; at most {self._limits.request_bytes} are taken")
         envelope = parse(data, self._checks)
         stream = check_name(envelope.stream or stream_before)
-        count = len(envelope.sizes)
+        kept = envelope.kept
+        count = len(kept)
         if not 1 <= count <= self._limits.batch_records:
             if not count:
                 raise InvalidArgument("records must not be empty", field="records")
@@ -123,11 +124,10 @@ class Producer:
             raise InvalidArgument("durability must be a value of rat.v1.Durability", field="durability")
         if envelope.durability == pb.DURABILITY_FLUSHED and not self._broker.durable:
             raise Unsupported("this service keeps records in memory: it cannot flush them", field="durability")
-        columns = envelope.columns or wire.parse_records(envelope.records or [], self._checks, list(envelope.sizes))
+        columns = envelope.columns or wire.parse_records(kept.each, self._checks, kept.sizes.tolist())
         return Draft(
-            stream, envelope.records, columns.keys, columns.events, columns.values, envelope.producer,
-            flushed=envelope.durability == pb.DURABILITY_FLUSHED, run=envelope.run, size=envelope.size,
-            sizes=envelope.sizes,
+            stream, kept, columns.keys, columns.events, columns.values, envelope.producer,
+            flushed=envelope.durability == pb.DURABILITY_FLUSHED,
         )  # fmt: skip
 
     def acknowledge(self, answer: pb.PublishResponse, ack: Ack) -> None:

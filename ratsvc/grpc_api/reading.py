@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from rat.v1 import consumer_pb2 as pb
 
-from ratsvc.core.cursor import Cursor, Earliest, parse_cursor, parse_start
+from ratsvc.core.cursor import Earliest, parse_start, parse_until
 from ratsvc.core.retention import Retention
 from ratsvc.errors import InvalidArgument, TooLarge
 from ratsvc.flow.broker import Overflow, ReadRequest
@@ -38,7 +37,7 @@ def subscription(request: pb.SubscribeRequest, settings: Settings) -> ReadReques
     return ReadRequest(
         _streams(request.streams, settings),
         parse_start(getattr(request, "from")),
-        _until(request.until),
+        parse_until(request.until) if request.until else None,
         request.limit or None,
         _filters(request.keys, "keys"),
         _filters(request.events, "events"),
@@ -58,7 +57,7 @@ def page(request: pb.FetchRequest, settings: Settings) -> tuple[ReadRequest, flo
     read = ReadRequest(
         _streams(request.streams, settings),
         parse_start(start) if start or request.snapshot else Earliest(),
-        _until(request.until),
+        parse_until(request.until) if request.until else None,
         limit=request.limit or DEFAULT_PAGE,
         keys=_filters(request.keys, "keys"),
         events=_filters(request.events, "events"),
@@ -74,12 +73,6 @@ def retention(max_records: int, max_bytes: int, max_age: Duration) -> Retention:
         if count >= 2**63:
             raise InvalidArgument(f"retention.{field} must be below 2^63", field=f"retention.{field}")
     return Retention(max_records, max_bytes, _seconds(max_age, "retention.max_age", 0.0, MAX_AGE_S))
-
-
-def _until(text: str) -> Cursor | Literal["now"] | None:
-    if text == "now":
-        return "now"
-    return parse_cursor(text, "until") if text else None
 
 
 def _streams(streams: Sequence[str], settings: Settings) -> tuple[str, ...]:

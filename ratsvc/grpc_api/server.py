@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -10,15 +11,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from rat.v1 import admin_pb2, consumer_pb2, producer_pb2
 
+from ratsvc.errors import RatError
 from ratsvc.flow.broker import Broker
 from ratsvc.grpc_api.admin import Streams
 from ratsvc.grpc_api.calls import served
 from ratsvc.grpc_api.consumer import Consumer
 from ratsvc.grpc_api.producer import Producer
+from ratsvc.grpc_api.status import abort
 from ratsvc.settings import Settings
 
 HEADROOM_BYTES = 1024 * 1024
 """A request a little over the limit gets an answer of its own; far over it the transport refuses it."""
+SHOWN_METHOD = 256
+"""So many characters of a method that is not here are shown."""
 SERVICES = (
     producer_pb2.DESCRIPTOR.services_by_name["ProducerService"].full_name,
     consumer_pb2.DESCRIPTOR.services_by_name["ConsumerService"].full_name,
@@ -59,6 +64,29 @@ class Health:
             await self.servicer.set(service, status)
 
 
+class UnknownMethod(RatError):
+    """No service here has this method."""
+
+    slug, title, grpc_code = "unknown-method", "Unknown method", 12
+
+
+class Unknown(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Is asked last, for a method that no service has: counts the call as `unknown`, and refuses it by its name."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler that refuses the call."""
+        shown = ascii(handler_call_details.method)[1:-1][:SHOWN_METHOD]
+
+        async def refuse(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await abort(context, UnknownMethod(f"there is no method {shown}"))
+
+        handler = grpc.stream_stream_rpc_method_handler(refuse)
+        return served("", "unknown", handler, self._broker, path=shown)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a line of gRPC's says more than that a peer had left, or its time was over, when its answer was ready."""
     return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
@@ -75,4 +103,5 @@ def add_services(server: grpc.aio.Server, broker: Broker) -> Health:
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers((Unknown(broker),))
     return state

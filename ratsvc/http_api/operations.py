@@ -141,7 +141,8 @@ class BrokerMetrics:
         under_way = GaugeMetricFamily("ratsvc_grpc_calls_open", "gRPC calls under way.", labels=["method"])
         for method, count in figures.open_calls.items():
             under_way.add_metric([method], count)
-        calls = CounterMetricFamily("ratsvc_grpc_calls_total", "gRPC calls ended.", labels=["method", "code"])
+        text = "gRPC calls ended; unknown is any method that is not here."
+        calls = CounterMetricFamily("ratsvc_grpc_calls_total", text, labels=["method", "code"])
         for (method, code), count in figures.calls.items():
             calls.add_metric([method, code], count)
         requests = CounterMetricFamily("ratsvc_http_requests_total", "Requests ended.", labels=["route", "status"])
@@ -217,6 +218,7 @@ class Operations:
 
     async def metrics(self) -> Response:
         """The service's figures, in Prometheus' text format."""
+        Query(request.query_string, ())
         await self._metrics.look()
         return Response(generate_latest(self._registry), 200, {"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ratsvc.core.cursor import Cursor, Start, parse_cursor, parse_start
+from ratsvc.core.cursor import Cursor, Start, parse_cursor, parse_start, parse_until
 from ratsvc.errors import InvalidArgument
 from ratsvc.flow.broker import Overflow, ReadRequest
 from ratsvc.formats import View, negotiate, negotiate_coding, wants_html
@@ -106,7 +106,7 @@ def parse(name: str | None, head: Head, query_string: bytes, settings: Settings)
     request = ReadRequest(
         streams=streams,
         start=_start(query, head),
-        until=_until(query.one("until")),
+        until=None if (until := query.one("until")) is None else parse_until(until),
         limit=query.integer("limit", 1, MAX_PAGE if is_page else MAX_LIMIT) or (DEFAULT_PAGE if is_page else None),
         keys=frozenset(map(check_key, query.many("key"))) or None,
         events=frozenset(map(check_event, query.many("event"))) or None,
@@ -161,14 +161,3 @@ def _start(query: Query, head: Head) -> Start:
     if last := head.one(b"last-event-id"):
         start = parse_cursor(last, "last-event-id")
     return start
-
-
-def _until(text: str | None) -> Cursor | Literal["now"] | None:
-    if text is None:
-        return None
-    if text == "now":
-        return "now"
-    try:
-        return parse_cursor(text, "until")
-    except InvalidArgument:
-        raise InvalidArgument("until must be 'now' or a cursor, <epoch>-<offset>", field="until") from None

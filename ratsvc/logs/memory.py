@@ -60,7 +60,7 @@ class _Kept:
         batch, info = self.batches[self.head], self.info
         count = min(count, len(batch) - self.skip)
         whole = self.skip == 0 and count == len(batch)
-        freed = batch.size if whole else sum(batch.sizes[self.skip : self.skip + count])
+        freed = batch.size if whole else sum(batch.kept.sizes[self.skip : self.skip + count])
         self.skip += count
         info.records -= count
         info.bytes -= freed
@@ -230,7 +230,7 @@ class MemoryLog:
             return left
         count = 0
         while surplus > 0 and count < left:
-            surplus -= batch.sizes[kept.skip + count]
+            surplus -= batch.kept.sizes[kept.skip + count]
             count += 1
         return count
 

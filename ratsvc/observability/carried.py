@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ratsvc.core.draft import Draft
+from ratsvc.core.kept import Kept
 from ratsvc.core.record import Batch
 from ratsvc.core.trace import TRACEPARENT, TRACESTATE, TraceContext, trace_context
 from ratsvc.quickmem import wire
@@ -22,11 +23,11 @@ _LARGE = 4096
 
 def own_contexts(draft: Draft, most: int) -> tuple[list[TraceContext], bool]:
     """The contexts that records came with, at most `most` different ones; and whether all came with one."""
-    if draft.run is not None and not _named(draft.run):
+    if draft.kept.run is not None and not _named(draft.kept.run):
         return [], False
     found: dict[TraceContext, None] = {}
     having = 0
-    for record in draft.records:
+    for record in draft.kept.each:
         context = _of(record)
         if context is not None:
             having += 1
@@ -39,7 +40,7 @@ def sampled_contexts(batch: Batch) -> Iterable[TraceContext]:
     """The contexts under which a batch's records are delivered, as far as they are sampled."""
     if batch.trace is not None:
         return batch.trace.records
-    if batch.size <= _LARGE * len(batch) and not any(map(_named, batch.run)):
+    if batch.size <= _LARGE * len(batch) and not any(map(_named, batch.kept.pieces)):
         return ()
     return (context for record in batch.records if (context := _of(record)) is not None and context.sampled)
 
@@ -50,7 +51,7 @@ def carry(draft: Draft, context: TraceContext, max_bytes: int) -> None:
     Args:
         max_bytes: of a record.
     """
-    draft.rewrite(wire.with_headers(draft.records, context.headers, max_bytes))
+    draft.kept = Kept(wire.with_headers(draft.kept.each, context.headers, max_bytes))
 
 
 def _named(data: bytes) -> bool:

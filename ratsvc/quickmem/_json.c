@@ -2,8 +2,8 @@
    object of any.
 
    What is written is what msgspec writes of the decoded values, to the byte: one text, whichever way a batch took. So
-   this is no whole encoder. None means that Python has to: where a value is bytes or a time, a number needs an
-   exponent, a map says a key twice, or the record is none with a packed value.
+   this is no whole encoder. None means that Python has to: where a value has a time, a number needs an exponent, a map
+   says a key twice, or the record is none with a packed value.
 
    The values were checked when they came, but nothing is read past `end` and nothing written past `room` whatever they
    are. Cost: 0.07 us a record of 90 bytes; to decode it and write it again takes seven times as long. */
@@ -127,6 +127,26 @@ put_text(Text *text, const uint8_t *at, size_t size)
     put_byte(text, '"');
 }
 
+/* Bytes, as base64 (RFC 4648) in a JSON string. */
+static void
+put_bytes(Text *text, const uint8_t *at, size_t size)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    put_byte(text, '"');
+    for (; size; at += 3) {
+        size_t here = size < 3 ? size : 3;
+        uint32_t bits = (uint32_t)at[0] << 16;
+        if (here > 1)
+            bits |= (uint32_t)at[1] << 8;
+        if (here > 2)
+            bits |= at[2];
+        for (size_t i = 0; i < 4; i++)
+            put_byte(text, i <= here ? (uint8_t)alphabet[bits >> (18 - 6 * i) & 63] : '=');
+        size -= here;
+    }
+    put_byte(text, '"');
+}
+
 /* An integer, as text where doubles may not have it. */
 static void
 put_integer(Text *text, uint64_t size, bool is_negative, bool is_text)
@@ -190,7 +210,7 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
         uint8_t first = *at++;
         size_t width = 0; /* Of the number that follows: a length, or a scalar. */
         uint64_t size = 0;
-        enum { WORD, INTEGER, SIGNED, FLOAT, TEXT, LIST, MAP } kind = WORD;
+        enum { WORD, INTEGER, SIGNED, FLOAT, TEXT, BYTES, LIST, MAP } kind = WORD;
         if (first < 0x80)
             kind = INTEGER, size = first;
         else if (first >= 0xE0)
@@ -203,6 +223,8 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
             kind = TEXT, size = first & 31;
         else if (first == 0xC0 || first == 0xC2 || first == 0xC3)
             ;
+        else if (first >= 0xC4 && first <= 0xC6)
+            kind = BYTES, width = (size_t)1 << (first - 0xC4);
         else if (first == 0xCA || first == 0xCB)
             kind = FLOAT, width = first == 0xCA ? 4 : 8;
         else if (first >= 0xCC && first <= 0xD3)
@@ -214,7 +236,7 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
         else if (first == 0xDE || first == 0xDF)
             kind = MAP, width = first == 0xDE ? 2 : 4;
         else
-            return NOT_HERE; /* Bytes, an extension, or nothing. */
+            return NOT_HERE; /* An extension, or nothing. */
         if (width) {
             if ((size_t)(end - at) < width)
                 return NOT_HERE;
@@ -225,10 +247,11 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
         }
         if (is_key && kind != TEXT)
             return NOT_HERE;
-        if (kind == TEXT && size > (uint64_t)(end - at))
+        bool has_more = kind == TEXT || kind == BYTES;
+        if (has_more && size > (uint64_t)(end - at))
             return NOT_HERE;
         /* A sign of what is between values, a scalar, and the ends of all levels. */
-        if (!reserve(text, 40 + MOST_LEVELS + (kind == TEXT ? 6 * size : 0)))
+        if (!reserve(text, 40 + MOST_LEVELS + (has_more ? 6 * size : 0)))
             return NO_MEMORY;
         if (open) {
             if (open->left != open->all)
@@ -273,6 +296,10 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
         }
         case TEXT:
             put_text(text, at, (size_t)size);
+            at += size;
+            break;
+        case BYTES:
+            put_bytes(text, at, (size_t)size);
             at += size;
             break;
         case LIST:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from ratsvc.core.record import MAX_JOINED_BYTES, Batch
+from ratsvc.core.kept import MAX_JOINED_BYTES, Kept
+from ratsvc.core.record import Batch
 from ratsvc.core.run import TAG
 from ratsvc.errors import InvalidValue, RatError, TooLarge
 from ratsvc.quickmem.framing import (
@@ -108,11 +109,7 @@ class Taken:
 
     rest: bytes
     """The message without them."""
-    run: bytes
-    sizes: array[int]
-    """Of the records, in bytes."""
-    size: int
-    """Of all records."""
+    kept: Kept
     columns: Columns
 
 
@@ -128,7 +125,7 @@ def take_run(message: bytes, limits: ValueLimits) -> Taken | None:
         return None
     rest, run, sizes, size, tails = found
     columns = label_columns(tails)
-    return None if columns is None else Taken(rest, run, array("I", sizes), size, Columns(None, *columns))
+    return None if columns is None else Taken(rest, Kept(None, run, array("I", sizes), size), Columns(None, *columns))
 
 
 def values(batch: Batch) -> list[object]:
@@ -171,7 +168,7 @@ def documents(
         between: what stands between a record's offset and its value; None: no offset is written.
         strings: what becomes of values that are strings.
     """
-    run, offsets = batch.joined, batch.offsets
+    run, offsets = batch.kept.run, batch.offsets
     if compiled is None or run is None:
         return None
     if between is None:

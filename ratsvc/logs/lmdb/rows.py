@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 import google_crc32c
 import msgspec
 
+from ratsvc.core.kept import Kept
 from ratsvc.core.record import Batch
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class Row:
 
 def row_of(batch: Batch, sid: int, prev: int, uptime_ns: int) -> Row:
     """Writes down a batch of consecutive offsets. `sid` is the number of its stream."""
-    sizes = batch.sizes
+    sizes = batch.kept.sizes
     if not _LITTLE:
         sizes = sizes[:]
         sizes.byteswap()
@@ -88,7 +89,7 @@ def row_of(batch: Batch, sid: int, prev: int, uptime_ns: int) -> Row:
         labels = msgspec.msgpack.encode((batch.keys, batch.events))
     flags = _HAS_LABELS if labels else 0
     head = _BODY.pack(flags, sid, batch.first, len(sizes), prev, batch.time_ns, len(labels))
-    body = b"".join((head, labels, sizes.tobytes(), *batch.run))
+    body = b"".join((head, labels, sizes.tobytes(), *batch.kept.pieces))
     crc = checksum(body)
     return Row(sid, Entry(batch.first, len(sizes), crc, batch.size, batch.time_ns, uptime_ns), body)
 
@@ -103,7 +104,9 @@ def batch_of(stream: str, sid: int, first: int, crc: int, body: bytes) -> tuple[
     keys, events = msgspec.msgpack.decode(body[_BODY.size : _BODY.size + labels]) if flags else (None, None)
     run = body[_BODY.size + labels + 4 * count :]
     sizes = _sizes(body, count, labels)
-    return Batch.of_run(stream, range(first, first + count), time_ns, run, sizes, keys, events), prev
+    batch = Batch(stream, range(first, first + count), time_ns, Kept(None, run, sizes), keys, events)
+    batch.settle()
+    return batch, prev
 
 
 def sizes_of(entry: Entry, body: bytes) -> array[int]:

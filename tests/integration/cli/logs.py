@@ -19,6 +19,8 @@ from ratsvc.logs.lmdb.stopped import StoppedLog
 from ratsvc.quickmem import record
 
 START_NS = 1_700_000_000_000_000_000
+FORMS = ["ndjson", "binary"]
+"""Of an archive."""
 
 
 class One(NamedTuple):
@@ -87,3 +89,8 @@ def records(directory: Path) -> list[One]:
             columns = zip(item.records, item.keys or none, item.events or none, strict=True)
             found += [One(item.stream, item.time_ns, *one) for one in columns]
     return found
+
+
+def files(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """All files of a directory, with the times of their last change."""
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in directory.iterdir()}

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.cli.test_cli import ENV, Service, ratsvc
+from tests.integration.cli.processes import ENV, Service, ratsvc
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -92,6 +93,24 @@ async def test_a_newer_producer_shuts_out_the_older(server: Running) -> None:
             with pytest.raises(ProducerFenced):
                 await old.send("s", 4)
     assert await stored(server.broker, "s") == [1, 2]
+
+
+async def test_an_older_producer_that_begins_a_new_epoch_does_not_shut_out_the_newer(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(1_000)
+    monkeypatch.setattr("ratsvc.client.outbox.time", lambda: next(seconds))
+    await server.broker.create("ended")
+    await server.broker.end("ended")
+    async with Producer(server.grpc_addr, producer_id="p") as old, Producer(server.grpc_addr, producer_id="p") as new:
+        for n in range(3):
+            with pytest.raises(StreamEnded):
+                await old.publish("ended", n)
+            await old.publish("s", n)
+        await new.publish("s", 3)
+        with pytest.raises(ProducerFenced):
+            await old.publish("s", 4)
+    assert await stored(server.broker, "s") == [0, 1, 2, 3]
 
 
 @pytest.mark.timeout(90)

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from ratsvc.client import Producer
 from ratsvc.core.items import Gap
@@ -27,12 +26,6 @@ CHUNK = 256 * 1024
 DATA = os.urandom(5 * CHUNK + 17)
 SIZE = len(DATA)
 URL = "/v1/streams/f?format=chunked&from=earliest"
-
-
-@pytest_asyncio.fixture
-async def http(server: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.http_url, timeout=10) as client:
-        yield client
 
 
 async def upload(server: Running, data: bytes = DATA, stream: str = "f", **options: Any) -> None:

@@ -4,7 +4,6 @@ leaves."""
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import resource
 from collections.abc import AsyncIterator
 from math import inf, nan
@@ -358,38 +357,6 @@ async def test_a_producer_that_vanishes_leaves_whole_batches(server: Running) ->
     for info in server.broker.list():
         values = await stored(server.broker, info.name)
         assert values == [n for n in range(len(values) // 50) for _ in range(50)]
-
-
-async def parts(*sent: producer_pb2.UploadRequest) -> AsyncIterator[producer_pb2.UploadRequest]:
-    for part in sent:
-        yield part
-
-
-async def test_an_upload_is_checked_and_told(server: Running, channel: grpc.aio.Channel) -> None:
-    stub = producer_pb2_grpc.ProducerServiceStub(channel)
-    Part = producer_pb2.UploadRequest  # noqa: N806
-    start = Part(start=producer_pb2.UploadStart(stream="f", name="x.bin", content_type="a/b", end_stream=True))
-    data = b"abc" * 1_000
-    end = Part(end=producer_pb2.UploadEnd(sha256=hashlib.sha256(data * 2).digest()))
-    response = await stub.Upload(parts(start, Part(chunk=data), Part(chunk=data), end))
-    assert (response.size, response.records, response.sha256) == (6_000, 3, hashlib.sha256(data * 2).digest())
-    assert await stored(server.broker, "f") == [data, data, b""]
-    assert server.broker.info("f").ended
-    begin = Part(start=producer_pb2.UploadStart(stream="g"))
-    for sent, code in (
-        ([begin, Part(chunk=b"x"), end], grpc.StatusCode.DATA_LOSS),
-        ([begin, Part(chunk=b"x")], grpc.StatusCode.INVALID_ARGUMENT),
-        ([Part(chunk=b"x")], grpc.StatusCode.INVALID_ARGUMENT),
-        ([begin, begin], grpc.StatusCode.INVALID_ARGUMENT),
-        ([begin, Part(chunk=b"")], grpc.StatusCode.INVALID_ARGUMENT),
-        ([begin, Part(chunk=bytes(2**20 + 1))], grpc.StatusCode.RESOURCE_EXHAUSTED),
-        ([begin, Part()], grpc.StatusCode.INVALID_ARGUMENT),
-        ([Part(start=producer_pb2.UploadStart(stream="a b"))], grpc.StatusCode.INVALID_ARGUMENT),
-        ([start, Part(chunk=b"x"), end], grpc.StatusCode.FAILED_PRECONDITION),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Upload(parts(*sent))
-        assert caught.value.code() is code
 
 
 async def test_a_drain_tells_producers_to_go_after_their_acknowledgements(server: Running) -> None:

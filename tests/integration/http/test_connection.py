@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.conftest import Running
+from ratsvc.server import http
+from tests.conftest import Running, running
 from tests.integration.http.raw import Answer, get, parse_head, send
 
 TEXT = "Content-Type: text/plain"
@@ -29,6 +30,11 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
         await asyncio.sleep(0.01)
+
+    def end(self, data: bytes = b"") -> None:
+        """Sends the last that there is, and closes this half behind it."""
+        self._writer.write(data)
+        self._writer.write_eof()
 
     async def answer(self) -> Answer:
         """The next response; a 1xx has no body."""
@@ -182,3 +188,32 @@ async def test_clients_that_reset_their_connection_at_once_leave_nothing(server:
     async with asyncio.timeout(10):
         while server.broker.figures.http_open:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_connection_that_takes_no_more_requests_is_closed_with_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch, count: int, together: bool
+) -> None:
+    monkeypatch.setattr(http, "HEAD_TIMEOUT_S", 3600)
+    async with running() as server, connected(server) as wire:
+        if together:
+            wire.end(GOOD[0] * count)
+        else:
+            await wire.send(GOOD[0] * count)
+            wire.end()
+        for _ in range(count):
+            assert (await wire.answer()).status == 200
+        assert await wire.closed()
+
+
+async def test_a_reader_that_closes_its_half_is_taken_to_have_left(server: Running) -> None:
+    async with connected(server) as wire:
+        await wire.send(get("/v1/streams/s?format=sse"))
+        assert (await wire.answer()).status == 200
+        assert len(server.broker.subscriptions) == 1
+        wire.end()
+        async with asyncio.timeout(10):
+            while not await wire.closed():
+                pass  # what the stream had begun with
+    assert not server.broker.subscriptions

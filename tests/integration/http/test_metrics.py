@@ -189,3 +189,11 @@ async def test_every_refused_publish_is_counted_once_by_its_reason(server: Runni
         "unsupported-media-type": 1,
         "stream-ended": 1,
     }
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+async def test_a_parameter_that_is_not_known_is_refused_here_too(server: Running, path: str) -> None:
+    async with httpx.AsyncClient(base_url=server.http_url) as client:
+        refused = await client.get(f"{path}?name[]=ratsvc_records_total")
+        assert (refused.status_code, refused.json()["field"]) == (400, "name[]")
+        assert (await client.get(f"{path}?_=1")).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -105,6 +106,31 @@ async def test_a_call_s_id_is_in_its_metadata_and_the_log(server: Running, writt
     found = [line for line in lines(written) if line["event"] == "call"]
     assert found[0]["request_id"] == "call-1"
     assert (found[0]["method"], found[0]["code"]) == ("Publish", "INVALID_ARGUMENT")
+
+
+async def test_a_call_of_an_unknown_method_is_refused_by_name_and_has_its_line_and_its_count(
+    server: Running, written: io.StringIO
+) -> None:
+    paths = ["/rat.v1.ProducerService/Publisch", "/rat.v0.Producer/Publish", "/\x7f" + "x" * 5_000]
+    calls = server.broker.figures.calls
+    async with grpc.aio.insecure_channel(server.grpc_addr) as channel:
+        for count, path in enumerate(paths, 1):
+            call = channel.unary_unary(path, None, None)(b"", metadata=(("x-request-id", "call-2"),))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            shown = ascii(path)[1:-1][:256]
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert refused.value.details() == f"there is no method {shown}"
+            async with asyncio.timeout(10):
+                while calls["unknown", "UNIMPLEMENTED"] < count:  # the answer goes out before that
+                    await asyncio.sleep(0.01)
+            line = lines(written)[-1]
+            found = {name: line[name] for name in ("event", "method", "path", "code", "request_id")}
+            assert found == {
+                "event": "call", "method": "unknown", "path": shown, "code": "UNIMPLEMENTED", "request_id": "call-2",
+            }  # fmt: skip
+    assert calls == {("unknown", "UNIMPLEMENTED"): len(paths)}
+    assert server.broker.figures.open_calls == {"unknown": 0}
 
 
 async def test_lines_have_the_trace_too() -> None:

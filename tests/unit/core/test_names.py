@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratsvc import names
-from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, parse_cursor, parse_start
+from ratsvc.core.cursor import Cursor, Earliest, LastN, Latest, SinceTime, parse_cursor, parse_start, parse_until
 from ratsvc.errors import InvalidArgument, InvalidCursor
 
 tokens = st.text("abcXYZ019_-", min_size=1, max_size=4)
@@ -96,6 +96,15 @@ def test_a_malformed_start_is_refused(text: str) -> None:
 def test_a_malformed_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):
         parse_cursor(text)
+
+
+def test_an_end_is_now_or_a_cursor() -> None:
+    assert parse_until("now") == "now"
+    assert parse_until("ab12-7") == Cursor("ab12", 7)
+    for text in ("", "latest", "-5", "a-01", "2026-01-01T00:00:00Z"):
+        with pytest.raises(InvalidArgument, match=r"^until must be 'now' or a cursor, <epoch>-<offset>$") as caught:
+            parse_until(text)
+        assert caught.value.field == "until"
 
 
 @given(st.text("abz019", min_size=1, max_size=32), st.integers(0, 2**64 - 1))

@@ -40,17 +40,17 @@ def request(**fields: object) -> bytes:
 def test_the_records_of_a_request_are_a_run(stream: str, has_producer: bool, durability: int) -> None:
     ref = ProducerRef(id="p", epoch=2, sequence=3) if has_producer else None
     found = envelope(request(stream=stream, producer=ref, durability=durability))
-    assert (found.stream, found.records, found.durability) == (stream, RECORDS, durability)
+    assert (found.stream, found.kept.each, found.durability) == (stream, RECORDS, durability)
     assert (found.producer is not None) == has_producer
-    assert found.sizes == list(map(len, RECORDS))
-    assert found.run is not None
-    assert cut(found.run, found.sizes) == RECORDS
-    assert RecordBatch.FromString(found.run) == RecordBatch(records=[Record.FromString(one) for one in RECORDS])
+    assert list(found.kept.sizes) == list(map(len, RECORDS))
+    assert found.kept.run is not None
+    assert cut(found.kept.run, found.kept.sizes) == RECORDS
+    assert RecordBatch.FromString(found.kept.run) == RecordBatch(records=[Record.FromString(one) for one in RECORDS])
 
 
 @pytest.mark.parametrize("data", [ONE + STREAM + TWO, STREAM + ONE + REF + TWO, REF + ONE + TWO + STREAM])
 def test_a_run_is_put_together_from_records_that_have_other_fields_between(data: bytes) -> None:
-    assert envelope(data).run == ONE + TWO
+    assert envelope(data).kept.run == ONE + TWO
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_a_run_is_put_together_from_records_that_have_other_fields_between(data:
 )
 def test_what_else_is_in_a_request_never_comes_into_a_run(data: bytes) -> None:
     found = envelope(data)
-    assert found.records == [ONE[2:], TWO[2:]]
-    assert found.run is None
+    assert found.kept.each == [ONE[2:], TWO[2:]]
+    assert found.kept.run is None
 
 
 def test_large_records_do_not_come_as_a_run() -> None:
-    assert envelope(PublishRequest(records=[Record(key="k" * 5000)]).SerializeToString()).run is None
+    assert envelope(PublishRequest(records=[Record(key="k" * 5000)]).SerializeToString()).kept.run is None
 
 
 @pytest.mark.parametrize("data", [b"\x12\x05a", b"\xff", b"\x0a\x01\xff", b"\x13"])
@@ -81,7 +81,7 @@ def test_what_is_no_request_is_refused(data: bytes) -> None:
 
 
 def test_a_request_without_records_has_none() -> None:
-    assert envelope(STREAM).records == []
+    assert envelope(STREAM).kept.each == []
 
 
 #: Fields of a request in forms that are usual, and in some that are not.
@@ -125,14 +125,13 @@ def test_the_compiled_way_takes_what_the_other_takes_and_finds_the_same(data: by
         if isinstance(plain, str) or isinstance(found, str):
             assert plain == found
             return
-        assert plain.records is not None
-        columns = wire.parse_records(plain.records, LIMITS)
-    assert found.run is not None
+        columns = wire.parse_records(plain.kept.each, LIMITS)
+    assert found.kept.is_run
     assert found.columns is not None
     assert (found.stream, found.producer, found.durability) == (plain.stream, plain.producer, plain.durability)
-    assert (list(found.sizes), found.size) == (plain.sizes, plain.size)
-    assert cut(found.run, found.sizes) == plain.records
-    assert plain.run in (found.run, None)
+    assert (found.kept.sizes, found.kept.size) == (plain.kept.sizes, plain.kept.size)
+    assert found.kept.each == plain.kept.each
+    assert plain.kept.run in (found.kept.run, None)
     assert (found.columns.keys, found.columns.events) == (columns.keys, columns.events)
 
 
@@ -150,7 +149,7 @@ def test_the_compiled_way_takes_what_producers_send(sent: list[object], other: b
     for data in (run + other, other + run):
         taken = wire.take_run(data, LIMITS)
         assert (taken is not None) == wire.COMPILED
-        assert taken is None or (taken.run, taken.rest) == (run, other)
+        assert taken is None or (taken.kept.run, taken.rest) == (run, other)
 
 
 @pytest.mark.parametrize("joined", [False, True])

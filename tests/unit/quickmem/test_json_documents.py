@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ratsvc.core.kept import Kept
 from ratsvc.core.record import Batch
 from ratsvc.core.run import TAG, pieces
 from ratsvc.formats import make_format
@@ -39,7 +40,13 @@ plain_floats = st.floats(min_value=-1e15, max_value=1e15).filter(lambda x: x == 
 short_text = st.text(max_size=30).filter(lambda text: not any("\ud800" <= one <= "\udfff" for one in text))
 broken_text = st.lists(st.sampled_from(["\r", "\n", "\r\n", "\u2028", "some text", '"'])).map("".join)
 simple = model.nested(
-    st.none() | st.booleans() | model.ints | plain_floats | st.sampled_from([math.nan, math.inf]) | short_text
+    st.none()
+    | st.booleans()
+    | model.ints
+    | plain_floats
+    | st.sampled_from([math.nan, math.inf])
+    | short_text
+    | st.binary(max_size=300)
 )
 
 
@@ -123,7 +130,8 @@ def nested_keys(count: int) -> object:
         (True, [{key: [{"a": 1, "b": {"a": 2}}] for key in "abcdefgh"}] * 40),
         (True, model.deep(DEPTH, "both")),
         (True, [[], {}, [[]], {"": {}}]),
-        (False, b"bytes"),
+        (True, [bytes(range(n, 256)) for n in range(256)]),
+        (True, {"large": b"\xff\xfe" * 40_000}),
         (False, {"at": datetime(2026, 1, 2, tzinfo=UTC)}),
         (False, [1e300]),
         (False, 1.5e-9),
@@ -168,7 +176,7 @@ def test_every_first_byte_is_left_to_python_or_written(first: int) -> None:
 def batch_of(values: Sequence[object], first: int = 1) -> Batch:
     records = [wire.record(value) for value in values]
     sizes = array("I", map(len, records))
-    return Batch.of_run("s", range(first, first + len(records)), 0, b"".join(pieces(records)), sizes)
+    return Batch("s", range(first, first + len(records)), 0, Kept(None, b"".join(pieces(records)), sizes))
 
 
 @pytest.mark.parametrize("int64_as_string", [False, True])
