@@ -101,7 +101,7 @@ class Cluster:
 
     def _run(self, name: str, *flags: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
-            command = [components.program(name), *flags]
+            command = [str(components.program(name)), *flags]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._parts[name] = process
         self._stack.callback(_stop, process)
@@ -183,7 +183,8 @@ class Space:
 
     def one(self, kind: str, name: str) -> Object:
         """An object that is there."""
-        return self.cluster.http.get(self.path(kind, name)).raise_for_status().json()
+        found: Object = self.cluster.http.get(self.path(kind, name)).raise_for_status().json()
+        return found
 
     def patch(self, kind: str, *path: str, change: Object) -> None:
         """Changes an object, or a part of it such as its status."""

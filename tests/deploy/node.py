@@ -197,7 +197,5 @@ class Container:
         text = re.sub(r"\b0\.0\.0\.0:(\d+)", lambda found: f"127.0.0.1:{self.ports[int(found[1])]}", text)
         for path, folder in self.mounts.items():
             text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", str(folder), text)
-        for name in self._space.all("services"):
-            reached = rf"(?<![\w.-]){re.escape(name)}:(\d+)"
-            text = re.sub(reached, lambda found, name=name: self._node.reached(name, int(found[1])), text)
-        return text
+        services = rf"(?<![\w.-])({'|'.join(map(re.escape, self._space.all('services')))}):(\d+)"
+        return re.sub(services, lambda found: self._node.reached(found[1], int(found[2])), text)
