@@ -32,7 +32,7 @@ faults: $(STAMP) ## Kill, stop, fill and fail it at full length, and show the fi
 	@tests/setup-system.sh
 	$(BIN)/python -m pytest tests/faults tests/integration/streaming/test_large.py --faults=full $(ARGS)
 
-deploy-test: $(STAMP) ## Test image and chart, after building helm and kubeconform with Go (minutes, once)
+deploy-test: $(STAMP) ## Test image and chart, the chart in a Kubernetes that Go builds first (20 minutes and 4 GB, once)
 	tests/deploy/setup-tools.sh
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes what the tests of image and chart need: helm and kubeconform, built by Go into its own bin folder; schemas, under
-# build/; Debian's promtool; the image, where an engine answers. Once: minutes of compiling. `make deploy-test` calls it;
-# `make test` uses what is there.
+# Makes what the tests of image and chart need: helm and kubeconform, built by Go into its own bin folder; schemas, and the
+# programs of a Kubernetes control plane, under build/; Debian's promtool; the image, where an engine answers. Once: 20
+# minutes of compiling and 4 GB, most of them in Go's caches, which go by themselves. `make deploy-test` calls it; `make
+# test` uses what is there.
 set -eu
 cd "$(dirname "$0")/../.."
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
@@ -30,3 +31,4 @@ if [ ! -f build/schemas/.made ] || [ tests/deploy/schemas.py -nt build/schemas/.
   .venv/bin/python tests/deploy/schemas.py build/schemas
   touch build/schemas/.made
 fi
+nice .venv/bin/python -m tests.deploy.components || true

@@ -169,6 +169,15 @@ def test_names_that_yaml_takes_for_something_else_stay_names(name: str) -> None:
             assert one is None or not_texts(one, one["kind"]) == []
 
 
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [("streams", "streams-ratsvc"), ("my-ratsvc", "my-ratsvc"), ("v1.2", "v1-2-ratsvc"), ("a" * 51 + ".b", "a" * 51)],
+)
+def test_a_release_of_any_name_has_objects_with_names_that_kubernetes_takes(release: str, name: str) -> None:
+    done = helm("template", release, CHART, *CLUSTER, "--show-only", "templates/workload.yaml")
+    assert yaml.safe_load(done.stdout)["metadata"]["name"] == name
+
+
 def test_default_is_one_pod_that_keeps_records_in_memory(tmp_path: Path) -> None:
     made = objects("default")
     assert made.keys() == MEMORY

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, refused
+from tests.deploy.chart import CHART, CLUSTER, helm, refused
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -31,6 +32,10 @@ DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
         ("persistence.size=lots", "size"),
         ("persistence.accessModes={ReadWriteMany}", "accessModes"),
         ("persistence.whenDeleted=Maybe", "whenDeleted"),
+        ("fullnameOverride=Gateway", "fullnameOverride"),
+        ("fullnameOverride=a.b", "fullnameOverride"),
+        ("nameOverride=-a", "nameOverride"),
+        ("serviceAccount.name=my_account", "serviceAccount"),
         ("preStopSleepSeconds=-1", "preStopSleepSeconds"),
         ("terminationGracePeriodSeconds=45s", "terminationGracePeriodSeconds"),
         ("settings.drain_s=soon", "drain_s"),
@@ -72,6 +77,16 @@ def test_the_schema_refuses(change: str, named: str) -> None:
         (["settings.drain_s=21"], "settings.drain_s (21) has to end 5 seconds before settings.stop_timeout_s (25)"),
         (["settings.drain_s=21", "settings.stop_timeout_s=null"], "settings.stop_timeout_s (25)"),
         (["settings.stop_timeout_s=19", "settings.drain_s=null"], "settings.drain_s (15)"),
+        (["service.httpPort=50051"], "service.httpPort and service.grpcPort are both 50051"),
+        (["extraEnv[0].name=RATSVC_CONFIG,extraEnv[0].value=x"], "extraEnv: RATSVC_CONFIG is there already"),
+        (["extraEnv[0].name=A,extraEnv[1].name=A"], "extraEnv: A is there already"),
+        (
+            [
+                "secretSettings.limits\\.streams.name=a,secretSettings.limits\\.streams.key=b",
+                "extraEnv[0].name=RATSVC_LIMITS__STREAMS",
+            ],
+            "extraEnv: RATSVC_LIMITS__STREAMS is there already",
+        ),
         (["settings.tracing.enabled=true"], "networkPolicy.egress lets nothing out"),
         (["settings.limits.log_bytes=600000000"], "resources.limits.memory (1Gi) is less than"),
         (["settings.limits.log_bytes=null"], "resources.limits.memory (1Gi) is less than"),
@@ -93,6 +108,19 @@ def test_the_schema_refuses(change: str, named: str) -> None:
 )
 def test_the_templates_refuse_values_that_contradict(changes: list[str], why: str) -> None:
     assert why in refused(*changes)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_enough"),
+    [("536870912", True), ("536870911", False), ("512Mi", True), ("511Mi", False), ("0.5Gi", True), ("0.1Gi", False),
+     ("537M", True), ("536M", False), ("1P", True), ("536870912000m", True), ("536870911000m", False)],
+)  # fmt: skip
+def test_sizes_are_compared_however_they_are_written(size: str, is_enough: bool, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"  # a number in a file is one with a fraction for helm
+    file.write_text(f"resources: {{limits: {{memory: {size}}}}}")
+    done = helm("template", "r", CHART, *CLUSTER, "-f", file)
+    assert (done.returncode == 0) is is_enough, done.stderr
+    assert is_enough or "is less than twice settings.limits.log_bytes (268435456)" in done.stderr
 
 
 def test_every_value_has_its_place_in_the_schema() -> None:

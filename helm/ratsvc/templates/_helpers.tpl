@@ -2,15 +2,15 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters: `-headless`, and the hash of a StatefulSet's pod, have to fit into 63. */}}
+{{/* At most 52 characters: `-headless`, and the hash of a StatefulSet's pod, have to fit into 63. A release's name may have
+dots, a Service's not. */}}
 {{- define "ratsvc.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains (include "ratsvc.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name (include "ratsvc.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $name := include "ratsvc.name" . -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
+{{- $full | replace "." "-" | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* What tells the pod from others, for ever: the test's pod has another component. */}}
@@ -49,15 +49,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Bytes of a quantity such as 1Gi, 512M or 1000000. */}}
-{{- define "ratsvc.bytes" -}}
-{{- $number := regexFind "^[0-9.]+" (toString .) | float64 -}}
-{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
-{{- if not (hasKey $units $unit) -}}
-{{- fail (printf "not a size that this chart can compare: %v" .) -}}
+{{/* The environment variable of a setting. */}}
+{{- define "ratsvc.variable" -}}
+RATSVC_{{ . | upper | replace "." "__" }}
 {{- end -}}
+
+{{/* Bytes of a quantity such as 1Gi, 512M or 1000000, which may be a number. */}}
+{{- define "ratsvc.bytes" -}}
+{{- if kindIs "string" . -}}
+{{- $number := regexFind "^[0-9.]+" . | float64 -}}
+{{- $unit := regexFind "[A-Za-z]*$" . -}}
+{{- $units := dict "m" 0.001 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 "Pi" 0x1p50 "Ei" 0x1p60 -}}
 {{- mulf $number (get $units $unit) | int64 -}}
+{{- else -}}
+{{- int64 . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A setting's limit for the alerts: the value given, or else the service's default. */}}
@@ -117,6 +123,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and ($given.tracing | default dict).enabled $v.networkPolicy.enabled (not $v.networkPolicy.egress) -}}
 {{- fail "settings.tracing.enabled: networkPolicy.egress lets nothing out, so the collector would get no span" -}}
 {{- end -}}
+{{- if eq (int $v.service.httpPort) (int $v.service.grpcPort) -}}
+{{- fail (printf "service.httpPort and service.grpcPort are both %d" (int $v.service.httpPort)) -}}
+{{- end -}}
+{{- $variables := list "RATSVC_CONFIG" -}}
+{{- range $setting, $_ := $v.secretSettings -}}
+{{- $variables = append $variables (include "ratsvc.variable" $setting) -}}
+{{- end -}}
+{{- range $v.extraEnv -}}
+{{- if has .name $variables -}}
+{{- fail (printf "extraEnv: %s is there already, from extraEnv, from secretSettings or from the chart itself" .name) -}}
+{{- end -}}
+{{- $variables = append $variables .name -}}
+{{- end -}}
 {{- $http := $v.gateway.httpRoute -}}
 {{- $grpc := $v.gateway.grpcRoute -}}
 {{- if and $http.enabled $grpc.enabled -}}
@@ -129,6 +148,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if has . $grpc.hostnames -}}
 {{- fail (printf "gateway: httpRoute and grpcRoute of one listener both name %s: it may accept only one of them" .) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Kubernetes does not let change in a workload that is there: it would say so only after the ConfigMap and the
+Services were changed. */}}
+{{- define "ratsvc.checkChange" -}}
+{{- $v := .Values -}}
+{{- $kind := ternary "StatefulSet" "Deployment" (eq $v.engine "durable") -}}
+{{- with lookup "apps/v1" $kind .Release.Namespace (include "ratsvc.fullname" .) -}}
+{{- $there := printf "%s %s" $kind .metadata.name -}}
+{{- if ne (toJson .spec.selector.matchLabels) (include "ratsvc.selector" $ | fromYaml | toJson) -}}
+{{- fail (printf "the %s is there and knows its pod by other labels, which Kubernetes does not let change: nameOverride has changed, or it is not this release's" $there) -}}
+{{- end -}}
+{{- $annotations := dict -}}
+{{- range $name, $value := $v.persistence.annotations -}}
+{{- $_ := set $annotations $name (default "" $value) -}}
+{{- end -}}
+{{- $wanted := pick $v.persistence "storageClassName" "accessModes" -}}
+{{- $_ := set $wanted "annotations" $annotations -}}
+{{- $_ = set $wanted "size" (include "ratsvc.bytes" $v.persistence.size) -}}
+{{- range .spec.volumeClaimTemplates -}}
+{{- $has := dict "storageClassName" (default "" .spec.storageClassName) "accessModes" .spec.accessModes -}}
+{{- $_ := set $has "annotations" (default dict .metadata.annotations) -}}
+{{- $_ = set $has "size" (include "ratsvc.bytes" .spec.resources.requests.storage) -}}
+{{- range $name, $value := $has -}}
+{{- if ne (toJson $value) (get $wanted $name | toJson) -}}
+{{- fail (printf "persistence.%s: Kubernetes does not let it change in the %s; how a volume grows is in docs/operations.md" $name $there) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

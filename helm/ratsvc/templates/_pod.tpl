@@ -56,7 +56,7 @@ spec:
         - name: RATSVC_CONFIG
           value: /etc/ratsvc/ratsvc.toml
         {{- range $setting, $secret := .Values.secretSettings }}
-        - name: RATSVC_{{ $setting | upper | replace "." "__" }}
+        - name: {{ include "ratsvc.variable" $setting }}
           valueFrom:
             secretKeyRef:
               name: {{ $secret.name | quote }}
