@@ -56,6 +56,9 @@ class Chunked(Format):
             return record_lines(batch, self.epoch, self.int64_as_string)
         if batch.values is None and (views := wire.blobs(batch)) is not None:
             return b"".join(views) if len(views) > 1 else views[0]
+        made = wire.documents(batch, b"", None, b"", int64_as_string=self.int64_as_string, strings=wire.Strings.RAW)
+        if made is not None:
+            return made
         values = wire.values(batch)
         if len(values) == 1 and type(values[0]) is bytes:
             return values[0]

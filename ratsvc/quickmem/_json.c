@@ -320,14 +320,16 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
 }
 
 /* What becomes of a value that is a string. */
-typedef enum { AS_JSON, AS_IT_IS, AS_LINES } Strings;
+typedef enum { AS_JSON, AS_IT_IS, AS_LINES, BYTES_TOO } Strings;
 
-/* The string that a packed document is, from its first byte on; NULL when it is none. */
+/* The string, or with `or_bytes` the bytes, that a packed document is: where it begins; NULL when it is none. */
 static const uint8_t *
-string_of(const uint8_t *at, const uint8_t *end)
+string_of(const uint8_t *at, const uint8_t *end, bool or_bytes)
 {
     uint8_t first = *at++;
     size_t width = first >= 0xD9 && first <= 0xDB ? (size_t)1 << (first - 0xD9) : 0;
+    if (or_bytes && first >= 0xC4 && first <= 0xC6)
+        width = (size_t)1 << (first - 0xC4);
     uint64_t size = first & 31;
     if (!width && (first < 0xA0 || first >= 0xC0))
         return NULL;
@@ -346,7 +348,7 @@ put_string(Text *text, const uint8_t *at, const uint8_t *end, Strings how, const
 {
     for (;;) {
         const uint8_t *from = at;
-        if (how == AS_IT_IS)
+        if (how != AS_LINES)
             at = end;
         while ((at = skip_plain(at, end)) < end && *at != '\r' && *at != '\n')
             at++;
@@ -365,7 +367,7 @@ const char documents_doc[] = PyDoc_STR(
 "The values of a run of records, whose tag is `tag`, as JSON: each after `before`, its offset (they count on from\n"
 "`offset`; none is written when that is negative) and `between`, and before `after`. With `as_text`, integers beyond\n"
 "2**53 are strings. Values that are strings are JSON too (`strings` is 0), or written as they are (1), with `between`\n"
-"for each of their line breaks (2).\n\n"
+"for each of their line breaks (2); with 3 also those that are bytes are written as they are.\n\n"
 "None where Python has to: see the beginning of the source.");
 
 PyObject *
@@ -401,7 +403,7 @@ documents(PyObject *Py_UNUSED(module), PyObject *args)
         if (offset >= 0)
             put_number(&text, numbered, 1);
         put(&text, between, (size_t)between_size);
-        const uint8_t *string = strings == AS_JSON ? NULL : string_of(value, tail);
+        const uint8_t *string = strings == AS_JSON ? NULL : string_of(value, tail, strings == BYTES_TOO);
         if (string)
             outcome = put_string(&text, string, tail, strings, between, (size_t)between_size);
         else

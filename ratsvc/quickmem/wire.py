@@ -148,6 +148,8 @@ class Strings(IntEnum):
     """It is written as it is."""
     LINES = 2
     """It is written as it is, with what stands between offset and value for each of its line breaks."""
+    RAW = 3
+    """It is written as it is, and so is one that is bytes."""
 
 
 def documents(

@@ -180,8 +180,11 @@ def batch_of(values: Sequence[object], first: int = 1) -> Batch:
 
 
 @pytest.mark.parametrize("int64_as_string", [False, True])
-@pytest.mark.parametrize("name", ["sse", "ndjson", "json-seq", "text"])
-@given(values=st.lists(simple | broken_text, min_size=1, max_size=5) | st.lists(broken_text, min_size=1, max_size=3))
+@pytest.mark.parametrize("name", ["sse", "ndjson", "json-seq", "text", "chunked"])
+@given(
+    values=st.lists(simple | broken_text, min_size=1, max_size=5)
+    | st.lists(broken_text | st.binary(), min_size=1, max_size=3)
+)
 def test_a_format_gives_the_same_bytes_with_it_and_without(
     name: str, int64_as_string: bool, values: list[object]
 ) -> None:
@@ -212,6 +215,7 @@ def test_records_that_are_no_run_or_not_consecutive_are_left_to_python() -> None
         (wire.Strings.JSON, b'<1;<"a\\r\\n\\r\\"";<"";'),
         (wire.Strings.TEXT, b'<1;<a\r\n\r";<;'),
         (wire.Strings.LINES, b'<1;<a<<";<;'),
+        (wire.Strings.RAW, b'<1;<a\r\n\r";<;'),
     ],
 )
 def test_strings_become_what_is_asked_for(strings: wire.Strings, written: bytes) -> None:
@@ -219,9 +223,17 @@ def test_strings_become_what_is_asked_for(strings: wire.Strings, written: bytes)
     assert wire.compiled.documents(run, TAG, b"", -1, b"<", b";", False, strings) == written
 
 
+@pytest.mark.parametrize("strings", wire.Strings)
+def test_bytes_are_base64_but_where_they_are_asked_for_as_they_are(strings: wire.Strings) -> None:
+    for value in (b"", b"\xff\n", b"x" * 300, b"y" * 70_000):
+        made = wire.compiled.documents(run_of([value, [value]]), TAG, b"", -1, b"", b";", False, strings)
+        quoted = json_lines([value])[:-1]
+        assert made == (value if strings is wire.Strings.RAW else quoted) + b";[" + quoted + b"];"
+
+
 def test_a_string_that_is_cut_is_left_to_python() -> None:
     for strings in wire.Strings:
-        for packed in (b"\xa2a", b"\xd9", b"\xd9\x02a", b"\xda\x00", b"\xa1aa", b"\xd9\x00a"):
+        for packed in (b"\xa2a", b"\xd9", b"\xd9\x02a", b"\xda\x00", b"\xa1aa", b"\xd9\x00a", b"\xc4", b"\xc4\x02a"):
             run = b"".join(pieces([head(len(packed)) + packed]))
             assert wire.compiled.documents(run, TAG, b"", -1, b"", b"\n", False, strings) is None
 
