@@ -1,7 +1,7 @@
 """Browsers, Node.js and a demo of its own process. What is not installed is said by the tests that it skips.
 
-One Chromium serves all tests of a session, each with contexts of its own: its start takes longer than most of them. So
-they, their service and their producer share one event loop.
+One driver serves all tests of a session: its start takes longer than Chromium's. So they, their service and their
+producer share one event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright
 
 from ratsvc.client import Producer
 from tests.conftest import Running, running
@@ -45,22 +45,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """Debian's Chromium, headless."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        yield chromium
-        await chromium.close()
+async def playwright() -> AsyncIterator[Playwright]:
+    """Playwright's driver, a process of its own."""
+    async with async_playwright() as driver:
+        yield driver
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser(chromium: Browser) -> AsyncIterator[Browser]:
-    """Chromium, without what a test before had open."""
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    """Debian's Chromium, headless: one for each test, so that none has to do with what another left."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
     yield chromium
-    for context in chromium.contexts:
-        await context.close()
+    await chromium.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
