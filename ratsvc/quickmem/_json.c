@@ -195,6 +195,29 @@ put_double(Text *text, double value)
     return is_plain ? WRITTEN : NOT_HERE;
 }
 
+/* The integer that a head of kind SIGNED begins. */
+static int64_t
+signed_number(const uint8_t *at, const Head *head)
+{
+    if (!head->size)
+        return (int8_t)head->first;
+    uint64_t bits = number(at, (size_t)head->size), sign = (uint64_t)1 << (8 * head->size - 1);
+    return (int64_t)((bits ^ sign) - sign);
+}
+
+/* A number of `size` bytes, 4 or 8 (IEEE 754). */
+static double
+floating(const uint8_t *at, uint64_t size)
+{
+    uint64_t bits = number(at, (size_t)size);
+    uint32_t low = (uint32_t)bits;
+    double value;
+    float narrow;
+    memcpy(&value, &bits, sizeof value);
+    memcpy(&narrow, &low, sizeof narrow);
+    return size == 8 ? value : narrow;
+}
+
 /* Writes one packed document, which must be all there is. */
 static Outcome
 put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
@@ -205,53 +228,12 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
     do {
         Open *open = depth ? &levels[depth - 1] : NULL;
         bool is_key = open && open->is_map && open->left % 2 == 0;
-        if (at == end)
+        Head head;
+        if (!read_head(&at, end, &head) || (is_key && head.kind != TEXT))
             return NOT_HERE;
-        uint8_t first = *at++;
-        size_t width = 0; /* Of the number that follows: a length, or a scalar. */
-        uint64_t size = 0;
-        enum { WORD, INTEGER, SIGNED, FLOAT, TEXT, BYTES, LIST, MAP } kind = WORD;
-        if (first < 0x80)
-            kind = INTEGER, size = first;
-        else if (first >= 0xE0)
-            kind = SIGNED, size = (uint64_t)(int64_t)(int8_t)first;
-        else if (first < 0x90)
-            kind = MAP, size = first & 15;
-        else if (first < 0xA0)
-            kind = LIST, size = first & 15;
-        else if (first < 0xC0)
-            kind = TEXT, size = first & 31;
-        else if (first == 0xC0 || first == 0xC2 || first == 0xC3)
-            ;
-        else if (first >= 0xC4 && first <= 0xC6)
-            kind = BYTES, width = (size_t)1 << (first - 0xC4);
-        else if (first == 0xCA || first == 0xCB)
-            kind = FLOAT, width = first == 0xCA ? 4 : 8;
-        else if (first >= 0xCC && first <= 0xD3)
-            kind = first < 0xD0 ? INTEGER : SIGNED, width = (size_t)1 << (first & 3);
-        else if (first >= 0xD9 && first <= 0xDB)
-            kind = TEXT, width = (size_t)1 << (first - 0xD9);
-        else if (first == 0xDC || first == 0xDD)
-            kind = LIST, width = first == 0xDC ? 2 : 4;
-        else if (first == 0xDE || first == 0xDF)
-            kind = MAP, width = first == 0xDE ? 2 : 4;
-        else
-            return NOT_HERE; /* An extension, or nothing. */
-        if (width) {
-            if ((size_t)(end - at) < width)
-                return NOT_HERE;
-            size = number(at, width);
-            at += width;
-            if (kind == SIGNED && width < 8 && size >> (8 * width - 1))
-                size |= ~(uint64_t)0 << (8 * width);
-        }
-        if (is_key && kind != TEXT)
-            return NOT_HERE;
-        bool has_more = kind == TEXT || kind == BYTES;
-        if (has_more && size > (uint64_t)(end - at))
-            return NOT_HERE;
+        bool has_bytes = head.kind == TEXT || head.kind == BYTES;
         /* A sign of what is between values, a scalar, and the ends of all levels. */
-        if (!reserve(text, 40 + MOST_LEVELS + (has_more ? 6 * size : 0)))
+        if (!reserve(text, 40 + MOST_LEVELS + (has_bytes ? 6 * head.size : 0)))
             return NO_MEMORY;
         if (open) {
             if (open->left != open->all)
@@ -260,57 +242,49 @@ put_document(Text *text, const uint8_t *at, const uint8_t *end, bool as_text)
         }
         if (is_key) {
             for (size_t i = open->keys; i < keys; i++)
-                if (seen[i].size == size && !memcmp(seen[i].at, at, (size_t)size))
+                if (seen[i].size == head.size && !memcmp(seen[i].at, at, (size_t)head.size))
                     return NOT_HERE;
             if (keys == MOST_KEYS)
                 return NOT_HERE;
-            seen[keys++] = (Key){at, size};
+            seen[keys++] = (Key){at, head.size};
         }
-        switch (kind) {
+        switch (head.kind) {
         case WORD:
-            if (first == 0xC2)
+            if (head.first == 0xC2)
                 put(text, "false", 5);
             else
-                put(text, first == 0xC3 ? "true" : "null", 4);
+                put(text, head.first == 0xC3 ? "true" : "null", 4);
             break;
         case INTEGER:
-            put_integer(text, size, false, as_text);
+            put_integer(text, head.size ? number(at, (size_t)head.size) : head.first, false, as_text);
             break;
-        case SIGNED:
-            put_integer(text, (int64_t)size < 0 ? ~size + 1 : size, (int64_t)size < 0, as_text);
+        case SIGNED: {
+            int64_t value = signed_number(at, &head);
+            put_integer(text, value < 0 ? ~(uint64_t)value + 1 : (uint64_t)value, value < 0, as_text);
             break;
+        }
         case FLOAT: {
-            double value;
-            float narrow;
-            uint32_t bits = (uint32_t)size;
-            if (first == 0xCB)
-                memcpy(&value, &size, sizeof value);
-            else {
-                memcpy(&narrow, &bits, sizeof narrow);
-                value = narrow;
-            }
-            Outcome outcome = put_double(text, value);
+            Outcome outcome = put_double(text, floating(at, head.size));
             if (outcome != WRITTEN)
                 return outcome;
             break;
         }
         case TEXT:
-            put_text(text, at, (size_t)size);
-            at += size;
+            put_text(text, at, (size_t)head.size);
             break;
         case BYTES:
-            put_bytes(text, at, (size_t)size);
-            at += size;
+            put_bytes(text, at, (size_t)head.size);
             break;
         case LIST:
         case MAP:
             if (depth == MOST_LEVELS)
                 return NOT_HERE;
-            put_byte(text, kind == MAP ? '{' : '[');
-            if (kind == MAP)
-                size *= 2;
-            levels[depth++] = (Open){size, size, keys, kind == MAP};
+            put_byte(text, head.kind == MAP ? '{' : '[');
+            uint64_t all = head.kind == MAP ? 2 * head.size : head.size;
+            levels[depth++] = (Open){all, all, keys, head.kind == MAP};
+            head.size = 0;
         }
+        at += head.size;
         while (depth && !levels[depth - 1].left) {
             keys = levels[--depth].keys;
             put_byte(text, levels[depth].is_map ? '}' : ']');
@@ -326,20 +300,9 @@ typedef enum { AS_JSON, AS_IT_IS, AS_LINES, BYTES_TOO } Strings;
 static const uint8_t *
 string_of(const uint8_t *at, const uint8_t *end, bool or_bytes)
 {
-    uint8_t first = *at++;
-    size_t width = first >= 0xD9 && first <= 0xDB ? (size_t)1 << (first - 0xD9) : 0;
-    if (or_bytes && first >= 0xC4 && first <= 0xC6)
-        width = (size_t)1 << (first - 0xC4);
-    uint64_t size = first & 31;
-    if (!width && (first < 0xA0 || first >= 0xC0))
-        return NULL;
-    if (width) {
-        if ((size_t)(end - at) < width)
-            return NULL;
-        size = number(at, width);
-        at += width;
-    }
-    return size == (uint64_t)(end - at) ? at : NULL;
+    Head head;
+    bool is_there = read_head(&at, end, &head) && (head.kind == TEXT || (or_bytes && head.kind == BYTES));
+    return is_there && head.size == (uint64_t)(end - at) ? at : NULL;
 }
 
 /* Writes a string, or its lines (which CR, LF and CRLF break) with `between` between them. */

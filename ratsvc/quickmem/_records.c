@@ -61,51 +61,20 @@ is_document(const uint8_t *at, const uint8_t *end, const Bounds *bounds)
             levels[depth - 1].left--;
         if (!is_key && ++nodes > bounds->nodes)
             return false;
-        if (at == end)
+        Head head;
+        if (!read_head(&at, end, &head))
             return false;
-        uint8_t first = *at++;
-        size_t width = 0; /* Of the length that follows. */
-        uint64_t size = 0; /* Of the bytes that follow. */
-        enum { SCALAR, TEXT, LIST, MAP } kind = SCALAR;
-        if (first < 0x80 || first >= 0xE0 || first == 0xC0 || first == 0xC2 || first == 0xC3)
-            ; /* A small integer, nil, false or true. */
-        else if (first < 0x90)
-            kind = MAP, size = first & 15;
-        else if (first < 0xA0)
-            kind = LIST, size = first & 15;
-        else if (first < 0xC0)
-            kind = TEXT, size = first & 31;
-        else if (first >= 0xC4 && first <= 0xC6)
-            width = (size_t)1 << (first - 0xC4);
-        else if (first == 0xCA || first == 0xCB)
-            size = first == 0xCA ? 4 : 8;
-        else if (first >= 0xCC && first <= 0xD3)
-            size = (size_t)1 << (first & 3);
-        else if (first >= 0xD9 && first <= 0xDB)
-            kind = TEXT, width = (size_t)1 << (first - 0xD9);
-        else if (first == 0xDC || first == 0xDD)
-            kind = LIST, width = first == 0xDC ? 2 : 4;
-        else if (first == 0xDE || first == 0xDF)
-            kind = MAP, width = first == 0xDE ? 2 : 4;
-        else
+        if (is_key && (head.kind != TEXT || head.size > bounds->key_bytes))
             return false;
-        if (width) {
-            if ((size_t)(end - at) < width)
+        if (head.kind == LIST || head.kind == MAP) {
+            if (depth == bounds->depth || (head.kind == MAP && head.size > bounds->map_keys))
                 return false;
-            size = number(at, width);
-            at += width;
-        }
-        if (is_key && (kind != TEXT || size > bounds->key_bytes))
-            return false;
-        if (kind == LIST || kind == MAP) {
-            if (depth == bounds->depth || (kind == MAP && size > bounds->map_keys))
-                return false;
-            levels[depth].left = kind == MAP ? 2 * size : size;
-            levels[depth++].is_map = kind == MAP;
+            levels[depth].left = head.kind == MAP ? 2 * head.size : head.size;
+            levels[depth++].is_map = head.kind == MAP;
         } else {
-            if (size > (size_t)(end - at) || (kind == TEXT && !is_utf8(at, at + size)))
+            if (head.kind == TEXT && !is_utf8(at, at + head.size))
                 return false;
-            at += size;
+            at += head.size;
         }
         while (depth && !levels[depth - 1].left)
             depth--;

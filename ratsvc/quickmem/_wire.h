@@ -1,4 +1,4 @@
-/* How lengths and numbers stand in serialised records, for `_records.c` and `_json.c`. */
+/* How lengths, numbers and packed values stand in serialised records, for `_records.c` and `_json.c`. */
 
 #ifndef RATSVC_WIRE_H
 #define RATSVC_WIRE_H
@@ -41,6 +41,60 @@ length(const uint8_t **at, const uint8_t *end, uint8_t tag)
         return (size_t)found;
     }
     return 0;
+}
+
+typedef enum { WORD, INTEGER, SIGNED, FLOAT, TEXT, BYTES, LIST, MAP } Kind;
+
+/* How a packed value (MessagePack) begins. */
+typedef struct {
+    Kind kind; /* WORD: nil, false or true. */
+    uint8_t first;
+    uint64_t size; /* Bytes of text, bytes, or the number that follows; items of a list or map. */
+} Head;
+
+/* Reads how the value at `*at` begins, and goes over that. False for extension types, and where it is cut. As a call of
+   its own it would make the check of a record a quarter slower. */
+static inline __attribute__((always_inline)) bool
+read_head(const uint8_t **at, const uint8_t *end, Head *head)
+{
+    if (*at == end)
+        return false;
+    uint8_t first = *(*at)++;
+    size_t width = 0; /* Of the size that follows. */
+    *head = (Head){WORD, first, 0};
+    if (first < 0x80)
+        head->kind = INTEGER;
+    else if (first >= 0xE0)
+        head->kind = SIGNED;
+    else if (first < 0x90)
+        head->kind = MAP, head->size = first & 15;
+    else if (first < 0xA0)
+        head->kind = LIST, head->size = first & 15;
+    else if (first < 0xC0)
+        head->kind = TEXT, head->size = first & 31;
+    else if (first == 0xC0 || first == 0xC2 || first == 0xC3)
+        ;
+    else if (first >= 0xC4 && first <= 0xC6)
+        head->kind = BYTES, width = (size_t)1 << (first - 0xC4);
+    else if (first == 0xCA || first == 0xCB)
+        head->kind = FLOAT, head->size = first == 0xCA ? 4 : 8;
+    else if (first >= 0xCC && first <= 0xD3)
+        head->kind = first < 0xD0 ? INTEGER : SIGNED, head->size = (uint64_t)1 << (first & 3);
+    else if (first >= 0xD9 && first <= 0xDB)
+        head->kind = TEXT, width = (size_t)1 << (first - 0xD9);
+    else if (first == 0xDC || first == 0xDD)
+        head->kind = LIST, width = first == 0xDC ? 2 : 4;
+    else if (first == 0xDE || first == 0xDF)
+        head->kind = MAP, width = first == 0xDE ? 2 : 4;
+    else
+        return false;
+    if (width) {
+        if ((size_t)(end - *at) < width)
+            return false;
+        head->size = number(*at, width);
+        *at += width;
+    }
+    return head->kind == LIST || head->kind == MAP || head->size <= (uint64_t)(end - *at);
 }
 
 PyObject *documents(PyObject *module, PyObject *args);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC
 
 from hypothesis import strategies as st
@@ -43,3 +44,18 @@ def deep(levels: int, kind: str, leaf: object = 1) -> object:
     for level in range(levels):
         value = {"k": value} if kind == "map" or (kind == "both" and level % 2) else [value]
     return value
+
+
+def broken(data: bytes, chance: random.Random) -> bytes:
+    """These bytes with one to three of them changed, added, or cut off with all that follows."""
+    found = bytearray(data)
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(found) + 1)
+        match chance.randrange(3):
+            case 0:
+                found[at : at + 1] = [chance.randrange(256)]
+            case 1:
+                del found[at:]
+            case _:
+                found.insert(at, chance.randrange(256))
+    return bytes(found)

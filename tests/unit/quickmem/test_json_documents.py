@@ -151,17 +151,8 @@ def test_a_key_that_comes_twice_is_left_to_python_which_takes_the_last() -> None
 
 @given(simple, st.randoms(use_true_random=False))
 def test_broken_runs_are_left_to_python_or_written_within_their_bytes(value: object, chance: random.Random) -> None:
-    run = bytearray(run_of([value, value]))
-    for _ in range(chance.randint(1, 3)):
-        at = chance.randrange(len(run) + 1)
-        match chance.randrange(3):
-            case 0:
-                run[at : at + 1] = [chance.randrange(256)]
-            case 1:
-                del run[at:]
-            case _:
-                run.insert(at, chance.randrange(256))
-    made = lines(bytes(run))
+    run = model.broken(run_of([value, value]), chance)
+    made = lines(run)
     assert made is None or made.endswith(b"\n") or not run
 
 
